@@ -1,0 +1,90 @@
+"""The CPU backend: NumPy and SciPy, the shortest correct code, and so the specification of every other backend."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class CpuBackend:
+    """NumPy arrays. Dense factorisations run in torch once torch is loaded, in SciPy otherwise."""
+
+    name = "cpu"
+    xp = np
+
+    @property
+    def device(self) -> str:
+        return f"CPU, {len(os.sched_getaffinity(0))} cores"
+
+    def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
+        return np.asarray(array, dtype=dtype)
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        return np.asarray(array)
+
+    def to_torch(self, array: np.ndarray) -> Any:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+    def csr(self, matrix: Any) -> Any:
+        return matrix
+
+    def real_product(self, matrix: Any, vectors: np.ndarray) -> np.ndarray:
+        if not np.iscomplexobj(vectors):
+            return matrix @ vectors
+        # k complex columns are 2k real ones: the matrix is read once and never made complex
+        n, k = vectors.shape
+        real = np.ascontiguousarray(vectors).view(np.float64).reshape(n, 2 * k)
+        return (matrix @ real).view(np.complex128).reshape(matrix.shape[0], k)
+
+    def row_sums(self, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, starts, axis=0)
+
+    def cholesky_solve(self, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        if "torch" in sys.modules:  # OpenBLAS threads and torch's OpenMP pool slow each other down fifty-fold
+            import torch
+
+            factor, info = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
+            if int(info):
+                raise np.linalg.LinAlgError(f"not positive definite: leading minor {int(info)}")
+            return torch.cholesky_solve(torch.from_numpy(np.ascontiguousarray(rhs)), factor).numpy()
+        import scipy.linalg
+
+        return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix, lower=True), rhs)
+
+    def lu_solve(self, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        if "torch" in sys.modules:
+            import torch
+
+            solution, info = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(np.ascontiguousarray(rhs)))
+            if int(info):
+                raise np.linalg.LinAlgError(f"exactly singular: pivot {int(info)} is zero")
+            return solution.numpy()
+        return np.linalg.solve(matrix, rhs)
+
+    def available_bytes(self) -> int:
+        free = _meminfo_available()
+        for limit, usage in (
+            ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        ):
+            try:
+                free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()))
+            except (OSError, ValueError):  # no such control group, or "max"
+                continue
+        return max(free, 0)
+
+
+def _meminfo_available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,98 @@
+"""Phase factors kept on disk by (parity, kappa, epsilon, scale), shared by all processes of a user.
+
+`QNEWTON_CACHE_DIR` moves the folder. An entry is written to a temporary file and renamed, so a reader never sees
+half of one; it is verified by reconstruction when it is read, and rebuilt where it is damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import tempfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from .inverse import InversePolynomial, Parity, inverse_polynomial
+from .phases import DEFAULT_SCALE, RECONSTRUCTION_TOLERANCE, PhaseFactors, phase_factors, reconstruction_error
+
+GRID_STEPS_PER_OCTAVE = 8
+_FORMAT = 1
+_log = logging.getLogger(__name__)
+
+
+def round_up_to_grid(value: float) -> float:
+    """The smallest 2^(k/8) >= value: kappas on this grid share their phase factors and their plans."""
+    return 2.0 ** (math.ceil(GRID_STEPS_PER_OCTAVE * math.log2(value) - 1e-9) / GRID_STEPS_PER_OCTAVE)
+
+
+def round_down_to_grid(value: float) -> float:
+    """The largest 2^(k/8) <= value."""
+    return 2.0 ** (math.floor(GRID_STEPS_PER_OCTAVE * math.log2(value) + 1e-9) / GRID_STEPS_PER_OCTAVE)
+
+
+def cache_folder() -> Path:
+    """Where phase factors are kept: `QNEWTON_CACHE_DIR`, else the user's cache folder."""
+    chosen = os.environ.get("QNEWTON_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("qnewton_gpu", appauthor=False))
+
+
+@lru_cache(maxsize=256)
+def cached_phase_factors(
+    kappa: float, epsilon: float, parity: Parity = "odd", scale: float = DEFAULT_SCALE
+) -> tuple[InversePolynomial, PhaseFactors]:
+    """The inverse polynomial of (kappa, epsilon) and its verified phase factors, from memory, disk, or built now."""
+    polynomial = inverse_polynomial(kappa, epsilon, parity)
+    path = cache_folder() / f"phases{_FORMAT}-{parity}-{kappa.hex()}-{epsilon.hex()}-{scale.hex()}.npz"
+    phases = _read(path, polynomial, scale)
+    if phases is None:
+        phases = phase_factors(polynomial, scale=scale)
+        _write(path, phases)
+    return polynomial, phases
+
+
+def clear_memory_cache() -> None:
+    """Forget what this process holds; the folder stays."""
+    cached_phase_factors.cache_clear()
+
+
+def _read(path: Path, polynomial: InversePolynomial, scale: float) -> PhaseFactors | None:
+    try:
+        with np.load(path, allow_pickle=False) as entry:
+            wx, sup_norm = entry["wx"], float(entry["sup_norm"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+        _log.warning("the cached phases in %s are damaged (%s) and are rebuilt", path, problem)
+        return None
+    if wx.shape == (polynomial.degree + 1,) and wx.dtype == np.float64 and math.isfinite(sup_norm) and sup_norm > 0:
+        error = reconstruction_error(wx, polynomial.chebyshev * (scale / sup_norm))
+        if error <= RECONSTRUCTION_TOLERANCE:
+            return PhaseFactors(wx, scale, sup_norm, error)
+    _log.warning("the cached phases in %s do not reconstruct their polynomial and are rebuilt", path)
+    return None
+
+
+def _write(path: Path, phases: PhaseFactors) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    except OSError as problem:  # a cache that cannot be written costs time, not the solve
+        _log.warning("phase factors cannot be cached in %s (%s)", path.parent, problem)
+        return
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, wx=phases.wx, sup_norm=phases.sup_norm)
+        os.replace(temporary, path)
+    except OSError as problem:
+        _log.warning("phase factors cannot be cached in %s (%s)", path.parent, problem)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)

@@ -1,0 +1,130 @@
+"""Residual-minimax polynomials for 1/x (odd) and 1/x^2 (even) on [1/kappa, 1]: asked for by (kappa, epsilon)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import scipy.fft
+
+from ..errors import ParameterError, UnknownNameError
+
+Parity = Literal["odd", "even"]
+SMALLEST_KAPPA = 1.01  # at kappa = 1 the interval is a point and the formulas divide by zero
+
+
+def _half_order(kappa: float, epsilon: float) -> int:
+    """n of T_n: the smallest with 1/T_n(|y0|) <= epsilon, where acosh|y0| = ln((1+a)/(1-a))."""
+    return max(1, math.ceil(math.acosh(1 / epsilon) / (2 * math.atanh(1 / kappa))))
+
+
+def inverse_degree(kappa: float, epsilon: float, parity: Parity = "odd") -> int:
+    """Degree of `inverse_polynomial(kappa, epsilon, parity)`, without building it."""
+    n = _half_order(max(kappa, SMALLEST_KAPPA), epsilon)
+    return 2 * n - 1 if parity == "odd" else 2 * n - 2
+
+
+@dataclass(frozen=True)
+class InversePolynomial:
+    """P(x) = (1 - E(x)) / x^k, k = 1 (odd) or 2 (even), with the residual E = T_n(y)/T_n(y0) of least maximum.
+
+    y = (2 x^2 - 1 - a^2)/(1 - a^2), y0 = -(1 + a^2)/(1 - a^2), a = 1/kappa; |E| <= relative_error on a <= |x| <= 1.
+    Between -a and a, 0 < E <= 1: a spectrum that reaches below a is damped, never amplified.
+    """
+
+    kappa: float
+    epsilon: float
+    parity: Parity
+    half_order: int
+
+    @property
+    def degree(self) -> int:
+        return 2 * self.half_order - (1 if self.parity == "odd" else 2)
+
+    @property
+    def relative_error(self) -> float:
+        """max |x P(x) - 1| (odd) or |x^2 P(x) - 1| (even) on [a, 1] = 1/|T_n(y0)|."""
+        return 1 / math.cosh(2 * self.half_order * math.atanh(1 / self.kappa))
+
+    def residual(self, x: np.ndarray) -> np.ndarray:
+        """E(x) for |x| <= 1, by the trigonometric and hyperbolic forms of T_n, which lose no digits."""
+        return 1 - self._one_minus_residual(np.abs(np.asarray(x, dtype=float)))
+
+    def _one_minus_residual(self, x: np.ndarray) -> np.ndarray:
+        a, n = 1 / self.kappa, self.half_order
+        outer = 2 * n * math.atanh(a)  # |T_n(y0)| = cosh(outer)
+        ratio = (x * x - a * a) / (1 - a * a)
+        result = np.empty_like(x)
+        far = ratio >= 0
+        angle = 2 * n * np.arcsin(np.sqrt(np.minimum(ratio[far], 1.0)))
+        result[far] = 1 - np.cos(angle) / math.cosh(outer)
+        # 1 - cosh(inner)/cosh(outer) as a product, with outer - inner in closed form: no cancellation as x -> 0
+        u, v = a / math.sqrt(1 - a * a), np.sqrt(-ratio[~far])
+        gap = np.arcsinh(x[~far] ** 2 / (1 - a * a) / (u * np.sqrt(1 + v * v) + v * math.sqrt(1 + u * u)))
+        inner = 2 * n * np.arcsinh(v)
+        result[~far] = 2 * np.sinh((outer + inner) / 2) * np.sinh(n * gap) / math.cosh(outer)
+        return result
+
+    def __call__(self, x: np.ndarray | float) -> np.ndarray:
+        """P(x) for real |x| <= 1."""
+        x = np.asarray(x, dtype=float)
+        flat = np.atleast_1d(x)
+        zero = np.abs(flat) < 1e-150  # below this x^2 underflows
+        safe = np.where(zero, 1.0, flat)
+        power = 1 if self.parity == "odd" else 2
+        values = self._one_minus_residual(np.abs(flat)) / safe**power
+        # E = 1 - P(0) x^2 + ... in the even case; an odd polynomial vanishes at zero
+        at_zero = 0.0 if self.parity == "odd" else self._value_at_zero
+        return np.where(zero, at_zero, values).reshape(x.shape)
+
+    @property
+    def _value_at_zero(self) -> float:
+        a, n = 1 / self.kappa, self.half_order
+        return n * math.tanh(2 * n * math.atanh(a)) / a
+
+    @cached_property
+    def chebyshev(self) -> np.ndarray:
+        """Coefficients of T_1, T_3, ..., T_d (odd) or T_0, T_2, ..., T_d (even)."""
+        points = scipy.fft.next_fast_len(2 * (self.degree + 2), real=True)
+        points += points % 2  # an even number of Gauss points leaves out x = 0
+        x = np.cos(np.pi * (np.arange(points) + 0.5) / points)
+        coefficients = scipy.fft.dct(self(x), type=2) / points
+        coefficients[0] /= 2
+        return coefficients[: self.degree + 1][self.degree % 2 :: 2].copy()
+
+    @cached_property
+    def sup_norm(self) -> float:
+        """max |P| over x_k = cos(pi k/M), M the smallest power of two >= 64 (degree + 1)."""
+        count = 1 << (64 * (self.degree + 1) - 1).bit_length()
+        a = 1 / self.kappa
+        first = 0
+        if self.relative_error < 1 / 4 and 2 * a < 1:
+            # beyond 2a |P| <= (1 + e)/(2a) < (1 - e)/a <= |P(a)|: the maximum is not there
+            first = max(0, int(count * math.acos(2 * a) / math.pi) - 1)
+        x = np.cos(np.pi * np.arange(first, count // 2 + 1) / count)
+        return float(np.max(np.abs(self(x))))
+
+
+def inverse_polynomial(kappa: float, epsilon: float, parity: Parity = "odd") -> InversePolynomial:
+    """The polynomial of least degree with |x P(x) - 1| <= epsilon (odd) or |x^2 P(x) - 1| <= epsilon (even).
+
+    Valid on 1/kappa <= |x| <= 1. Degree 2n - 1 (odd) or 2n - 2 (even), n = ceil(acosh(1/eps)/acosh((1+a^2)/(1-a^2))),
+    about kappa ln(2/epsilon). kappa below 1.01 is raised to 1.01 and otherwise never rounded.
+    Raises ParameterError unless kappa >= 1 is finite and 0 < epsilon < 1. Source: the Chebyshev residual
+    polynomial of Saad, Iterative Methods (2003), section 12.3, as used for QSVT in arXiv 2507.15537.
+
+    >>> p = inverse_polynomial(10, 1e-2)
+    >>> p.degree, round(p.sup_norm, 6)
+    (53, 11.23903)
+    """
+    if not (math.isfinite(kappa) and kappa >= 1):
+        raise ParameterError("kappa", f"{kappa!r} is not a finite number >= 1", "Give a bound of the condition number")
+    if not 0 < epsilon < 1:
+        raise ParameterError("epsilon", f"{epsilon!r} is not between 0 and 1", "Give a relative error such as 1e-2")
+    if parity not in ("odd", "even"):
+        raise UnknownNameError.among("parity", parity, ("odd", "even"))
+    kappa = max(float(kappa), SMALLEST_KAPPA)
+    return InversePolynomial(kappa, float(epsilon), parity, _half_order(kappa, epsilon))
