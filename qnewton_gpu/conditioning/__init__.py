@@ -1,0 +1,7 @@
+"""Conditioning: what is known of the spectrum, and how kappa and the row sparsity d are lowered."""
+
+from .condition import Conditioned, condition
+from .pruning import prune_symmetric
+from .spectrum import FP64_EPSILON, SpectrumBounds, estimate_spectrum
+
+__all__ = ["FP64_EPSILON", "Conditioned", "SpectrumBounds", "condition", "estimate_spectrum", "prune_symmetric"]

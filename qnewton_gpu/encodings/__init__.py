@@ -1,0 +1,39 @@
+"""Block encodings: one file and one line of the registry each."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..backends.base import Backend
+from ..errors import UnknownNameError
+from ..operators import GramOperator, MatrixOperator, Operator
+from .base import BlockEncoding, Side
+
+ENCODINGS = {
+    "walk": "qnewton_gpu.encodings.walk:WalkEncoding",
+    "gram": "qnewton_gpu.encodings.gram:GramEncoding",
+    "dilation": "qnewton_gpu.encodings.dilation:DilationEncoding",
+}
+LARGEST_DILATION = 64
+
+
+def choose_encoding(name: str, operator: Operator) -> str:
+    """The encoding meant by "auto": gram for a factor, dilation for a small dense matrix, else walk."""
+    if name != "auto":
+        if name not in ENCODINGS:
+            raise UnknownNameError.among("encoding", name, ("auto", *ENCODINGS))
+        return name
+    if isinstance(operator, GramOperator):
+        return "gram"
+    small = isinstance(operator, MatrixOperator) and not operator.sparse and operator.shape[0] <= LARGEST_DILATION
+    return "dilation" if small else "walk"
+
+
+def encode(operator: Operator, backend: Backend, name: str = "auto") -> BlockEncoding:
+    """The block encoding of that name for this operator; raises UnknownNameError or CombinationError."""
+    module, attribute = ENCODINGS[choose_encoding(name, operator)].split(":")
+    encoding: BlockEncoding = getattr(importlib.import_module(module), attribute)(operator, backend)
+    return encoding
+
+
+__all__ = ["ENCODINGS", "BlockEncoding", "Side", "choose_encoding", "encode"]

@@ -1,0 +1,68 @@
+"""The contract of a block encoding: two isometries T_L, T_R and an involution S with T_L^t S T_R = A/alpha.
+
+(alpha, ancilla_qubits) is all that a user of an encoding needs to know; `matvec` and `rmatvec` are all that the
+subspace simulation needs; `lift`, `lower` and `reflect` act on the whole register.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, Protocol
+
+Side = Literal["right", "left"]
+
+
+def other(side: Side) -> Side:
+    return "left" if side == "right" else "right"
+
+
+def qubits(size: int) -> int:
+    """Qubits that hold an index below `size`."""
+    return max(size - 1, 0).bit_length()
+
+
+class BlockEncoding(Protocol):
+    """T_L^t S T_R = A/alpha with ||A|| <= alpha guaranteed, not estimated."""
+
+    name: str
+    alpha: float
+    system_qubits: int
+    ancilla_qubits: int
+    register_size: int
+    symmetric: bool
+
+    def lift(self, v: Any, side: Side) -> Any:
+        """T_side v for v of shape (N, k): the register, of shape (register_size, k)."""
+        ...
+
+    def lower(self, psi: Any, side: Side) -> Any:
+        """T_side^t psi."""
+        ...
+
+    def reflect(self, psi: Any) -> Any:
+        """S psi."""
+        ...
+
+    def matvec(self, v: Any) -> Any:
+        """A v/alpha, from the right space to the left one."""
+        ...
+
+    def rmatvec(self, v: Any) -> Any:
+        """A^t v/alpha, from the left space to the right one."""
+        ...
+
+    def inner(self, x: Any, y: Any, side: Side) -> Any:
+        """<x, y> in the space of that side, one value a column."""
+        ...
+
+
+class Coordinates:
+    """Plain coordinates: the inner product of both spaces is that of C^N."""
+
+    def inner(self, x: Any, y: Any, side: Side) -> Any:
+        return (x.conj() * y).sum(axis=0)
+
+
+def positive_or_one(value: float) -> float:
+    """A zero matrix is encoded as 0/1."""
+    return value if value > 0 and math.isfinite(value) else 1.0

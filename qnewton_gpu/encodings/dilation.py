@@ -1,0 +1,59 @@
+"""The unitary dilation of a small dense matrix: alpha = ||H||_2, one ancilla. For validation, and for tiny blocks.
+
+    U = [[A, B], [B, -A]],  A = H/alpha,  B = sqrt(I - A^2),  T v = (v, 0),  S = U
+
+It needs an eigendecomposition, so no quantum computer would be given it; that is what `validation` means.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from ..backends.base import Backend
+from ..errors import CombinationError
+from ..operators import MatrixOperator, Operator
+from .base import Coordinates, Side, positive_or_one, qubits
+
+
+class DilationEncoding(Coordinates):
+    """H/alpha as a block of an orthogonal symmetric matrix of twice the size."""
+
+    name = "dilation"
+    symmetric = True
+
+    def __init__(self, operator: Operator, backend: Backend) -> None:
+        if not isinstance(operator, MatrixOperator):
+            raise CombinationError("encoding", "dilation needs an explicit matrix", "Use encoding='gram' for a Gram operator")
+        self.operator, self.backend = operator, backend
+        n = operator.shape[0]
+        self._eigenvalues, self._eigenvectors = backend.xp.linalg.eigh(operator.dense())
+        self.alpha = positive_or_one(float(abs(self._eigenvalues).max()))
+        self.system_qubits, self.ancilla_qubits, self.register_size = qubits(n), 1, 2 * n
+
+    @cached_property
+    def _complement(self) -> Any:
+        scaled = self._eigenvalues / self.alpha
+        root = self.backend.xp.sqrt(self.backend.xp.maximum(1 - scaled**2, 0.0))
+        return (self._eigenvectors * root) @ self._eigenvectors.T
+
+    def lift(self, v: Any, side: Side = "right") -> Any:
+        return self.backend.xp.concatenate([v, self.backend.xp.zeros_like(v)])
+
+    def lower(self, psi: Any, side: Side = "right") -> Any:
+        return psi[: psi.shape[0] // 2]
+
+    def reflect(self, psi: Any) -> Any:
+        n = psi.shape[0] // 2
+        top, bottom = psi[:n], psi[n:]
+        product, B = self.backend.real_product, self._complement
+        return self.backend.xp.concatenate(
+            [self.matvec(top) + product(B, bottom), product(B, top) - self.matvec(bottom)]
+        )
+
+    def matvec(self, v: Any) -> Any:
+        product = self.operator.matvec(v)
+        product /= self.alpha
+        return product
+
+    rmatvec = matvec
