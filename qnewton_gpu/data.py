@@ -30,7 +30,7 @@ _HOW_TO_GET_MNIST = (
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """Examples to train on and to test on: inputs (B, features) float64 in [0, 1], targets (B,) int64 below `classes`."""
+    """Examples to train and to test on: inputs (B, features) float64 in [0, 1], targets (B,) int64 below `classes`."""
 
     name: str
     train_inputs: torch.Tensor
@@ -115,10 +115,9 @@ def _read_mnist(folder: Path) -> DataSet:
             raise _bad_file(paths[k + 1], f"holds {len(labels)} labels for {len(images)} images in {paths[k].name}")
         if labels.max() >= CLASSES:
             raise _bad_file(paths[k + 1], f"holds the label {labels.max()}, but there are {CLASSES} classes")
-    if arrays[0].shape[1:] != arrays[2].shape[1:]:
-        raise _bad_file(
-            paths[2], f"holds images of {arrays[2].shape[1:]}, but {paths[0].name} of {arrays[0].shape[1:]}"
-        )
+    trained, tested = arrays[0].shape[1:], arrays[2].shape[1:]
+    if trained != tested:
+        raise _bad_file(paths[2], f"holds images of {tested}, but {paths[0].name} of {trained}")
     return _data_set("mnist", 255, *arrays)
 
 
