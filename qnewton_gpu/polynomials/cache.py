@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import tempfile
-import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,6 +50,7 @@ def cached_phase_factors(
 ) -> tuple[InversePolynomial, PhaseFactors]:
     """The inverse polynomial of (kappa, epsilon) and its verified phase factors, from memory, disk, or built now."""
     polynomial = inverse_polynomial(kappa, epsilon, parity)
+    kappa, epsilon, scale = float(kappa), float(epsilon), float(scale)  # an integer has no hex()
     path = cache_folder() / f"phases{_FORMAT}-{parity}-{kappa.hex()}-{epsilon.hex()}-{scale.hex()}.npz"
     phases = _read(path, polynomial, scale)
     if phases is None:
@@ -66,15 +66,16 @@ def clear_memory_cache() -> None:
 
 def _read(path: Path, polynomial: InversePolynomial, scale: float) -> PhaseFactors | None:
     try:
-        with np.load(path, allow_pickle=False) as entry:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
             wx, sup_norm = entry["wx"], float(entry["sup_norm"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-        _log.warning("the cached phases in %s are damaged (%s) and are rebuilt", path, problem)
+    except Exception as problem:  # bytes that are no archive fail anywhere in zip and npy parsing, in ways without end
+        _log.warning("the cached phases in %s cannot be read (%s) and are rebuilt", path, problem)
         return None
     if wx.shape == (polynomial.degree + 1,) and wx.dtype == np.float64 and math.isfinite(sup_norm) and sup_norm > 0:
-        error = reconstruction_error(wx, polynomial.chebyshev * (scale / sup_norm))
+        with np.errstate(all="ignore"):  # wrong numbers may overflow; the comparison below refuses them
+            error = reconstruction_error(wx, polynomial.chebyshev * (scale / sup_norm))
         if error <= RECONSTRUCTION_TOLERANCE:
             return PhaseFactors(wx, scale, sup_norm, error)
     _log.warning("the cached phases in %s do not reconstruct their polynomial and are rebuilt", path)

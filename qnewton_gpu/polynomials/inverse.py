@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -21,9 +22,20 @@ def _half_order(kappa: float, epsilon: float) -> int:
     return max(1, math.ceil(math.acosh(1 / epsilon) / (2 * math.atanh(1 / kappa))))
 
 
+def _checked_kappa(kappa: float, epsilon: float, parity: str) -> float:
+    """kappa, at least SMALLEST_KAPPA; errors as `inverse_polynomial` says."""
+    if not (isinstance(kappa, Real) and math.isfinite(kappa) and kappa >= 1):
+        raise ParameterError("kappa", f"{kappa!r} is not a finite number >= 1", "Give a bound of the condition number")
+    if not (isinstance(epsilon, Real) and 0 < epsilon < 1):
+        raise ParameterError("epsilon", f"{epsilon!r} is not between 0 and 1", "Give a relative error such as 1e-2")
+    if parity not in ("odd", "even"):
+        raise UnknownNameError.among("parity", parity, ("odd", "even"))
+    return max(float(kappa), SMALLEST_KAPPA)
+
+
 def inverse_degree(kappa: float, epsilon: float, parity: Parity = "odd") -> int:
-    """Degree of `inverse_polynomial(kappa, epsilon, parity)`, without building it."""
-    n = _half_order(max(kappa, SMALLEST_KAPPA), epsilon)
+    """Degree of `inverse_polynomial(kappa, epsilon, parity)`, without building it; the same errors."""
+    n = _half_order(_checked_kappa(kappa, epsilon, parity), epsilon)
     return 2 * n - 1 if parity == "odd" else 2 * n - 2
 
 
@@ -113,18 +125,13 @@ def inverse_polynomial(kappa: float, epsilon: float, parity: Parity = "odd") -> 
 
     Valid on 1/kappa <= |x| <= 1. Degree 2n - 1 (odd) or 2n - 2 (even), n = ceil(acosh(1/eps)/acosh((1+a^2)/(1-a^2))),
     about kappa ln(2/epsilon). kappa below 1.01 is raised to 1.01 and otherwise never rounded.
-    Raises ParameterError unless kappa >= 1 is finite and 0 < epsilon < 1. Source: the Chebyshev residual
-    polynomial of Saad, Iterative Methods (2003), section 12.3, as used for QSVT in arXiv 2507.15537.
+    Raises ParameterError unless kappa >= 1 is finite and 0 < epsilon < 1, and UnknownNameError for a parity.
+    Source: the Chebyshev residual polynomial of Saad, Iterative Methods for Sparse Linear Systems (2003), and the
+    polynomials for inversion by QSVT in arXiv 2507.15537.
 
     >>> p = inverse_polynomial(10, 1e-2)
     >>> p.degree, round(p.sup_norm, 6)
     (53, 11.23903)
     """
-    if not (math.isfinite(kappa) and kappa >= 1):
-        raise ParameterError("kappa", f"{kappa!r} is not a finite number >= 1", "Give a bound of the condition number")
-    if not 0 < epsilon < 1:
-        raise ParameterError("epsilon", f"{epsilon!r} is not between 0 and 1", "Give a relative error such as 1e-2")
-    if parity not in ("odd", "even"):
-        raise UnknownNameError.among("parity", parity, ("odd", "even"))
-    kappa = max(float(kappa), SMALLEST_KAPPA)
+    kappa = _checked_kappa(kappa, epsilon, parity)
     return InversePolynomial(kappa, float(epsilon), parity, _half_order(kappa, epsilon))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -51,9 +52,11 @@ class PhaseFactors:
     @cached_property
     def reflection(self) -> np.ndarray:
         """The same sequence for circuits that alternate a reflection with exp(i phi (2 Pi - 1))."""
-        phases, d = self.wx - math.pi / 2, self.degree
-        phases[0] = self.wx[0] + (2 * d - 1) * math.pi / 4
-        phases[-1] = self.wx[-1] - math.pi / 4
+        # W = i e^{-i pi/4 Z} S e^{-i pi/4 Z}: each query gives -pi/4 to the phases beside it, and i to the whole
+        phases = self.wx.copy()
+        phases[:-1] -= math.pi / 4
+        phases[1:] -= math.pi / 4
+        phases[0] += self.degree * math.pi / 2
         return phases
 
 
@@ -67,7 +70,7 @@ def phase_factors(polynomial: ChebyshevPolynomial, *, scale: float = DEFAULT_SCA
     >>> bool(phase_factors(inverse_polynomial(10, 1e-2)).error < 1e-12)
     True
     """
-    if not 0 < scale < 1:
+    if not (isinstance(scale, Real) and 0 < scale < 1):
         raise ParameterError("scale", f"{scale!r} is not between 0 and 1", f"Use the default {DEFAULT_SCALE}")
     d = polynomial.degree
     target = polynomial.chebyshev * (scale / polynomial.sup_norm)
@@ -84,7 +87,8 @@ def phase_factors(polynomial: ChebyshevPolynomial, *, scale: float = DEFAULT_SCA
         length *= 4
         if length > max(_LONGEST_FFT, 256 * (d + 1)):
             raise ArithmeticError(
-                f"the phases of degree {d} at scale {scale} reconstruct the polynomial only to {error:.1e}; lower the scale"
+                f"the phases of degree {d} at scale {scale} reconstruct the polynomial only to {error:.1e}; "
+                "lower the scale"
             )
 
 
@@ -107,7 +111,7 @@ def weiss_completion(b: np.ndarray, fft_length: int) -> np.ndarray:
 
 
 def inverse_nonlinear_fft(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """gamma_0..gamma_d of the layers (a, b) <- ((a + gamma b)/c, (b - gamma a)/(c z)), gamma = b_0/a_0, halved and halved."""
+    """gamma_0..gamma_d of the layers (a, b) <- ((a + gamma b)/c, (b - gamma a)/(c z)), gamma = b_0/a_0, by halving."""
     return _strip(a, b)[0]
 
 
@@ -126,8 +130,8 @@ def _strip(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     fp2, fq2, fp1, fq1, fp1_reversed, fq1_reversed = scipy.fft.rfft(
         _padded([p2, q2, p1, q1, p1[::-1], q1[::-1]]), length
     )
-    p, q = scipy.fft.irfft(np.stack([fp2 * fp1 - fq2 * fq1_reversed, fp2 * fq1 + fq2 * fp1_reversed]), length)[:, : n + 1]
-    return np.concatenate([first, second]), p, q
+    both = scipy.fft.irfft(np.stack([fp2 * fp1 - fq2 * fq1_reversed, fp2 * fq1 + fq2 * fp1_reversed]), length)
+    return np.concatenate([first, second]), both[0, : n + 1], both[1, : n + 1]
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:
@@ -171,7 +175,7 @@ def reconstruct(wx: np.ndarray) -> np.ndarray:
     while len(A) > 1:
         a1, b1, a2, b2 = A[::2], B[::2], A[1::2], B[1::2]
         A, B = _multiply([(a1, a2), (-b1, b2[:, ::-1])]), _multiply([(a1, b2), (b1, a2[:, ::-1])])
-    # the size - d factors diag(z, 1) behind the last phase shift A; D is A reversed, and <+|.|+> = (A + D + i B + i C)/2
+    # the size - d factors diag(z, 1) behind the last phase shift A; D is A reversed; <+|.|+> = (A + D + i B + i C)/2
     real_part = A[0][size - d :]
     laurent = 0.5 * (real_part + real_part[::-1])
     chebyshev = 2 * laurent[(d + 1) // 2 :]
@@ -190,8 +194,8 @@ def _multiply(pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
                 total[:, i : i + n] += x[:, i : i + 1] * y
         return total
     length = scipy.fft.next_fast_len(2 * n - 1, real=True)
-    spectrum = sum(scipy.fft.rfft(x, length) * scipy.fft.rfft(y, length) for x, y in pairs)
-    return scipy.fft.irfft(spectrum, length)[:, : 2 * n - 1]
+    spectra = [scipy.fft.rfft(x, length) * scipy.fft.rfft(y, length) for x, y in pairs]
+    return scipy.fft.irfft(np.sum(spectra, axis=0), length)[:, : 2 * n - 1]
 
 
 def reconstruction_error(wx: np.ndarray, target: np.ndarray) -> float:

@@ -1,0 +1,36 @@
+"""What every test shares: a phase cache of its own, one thread a worker, and the numbers that must be reproduced."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+# read when NumPy and torch are first imported: workers that share cores must not each start a pool of threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# the same examples on every machine; a first call may build phases, so there is no deadline
+settings.register_profile("qnewton", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("qnewton")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Move the phase cache for tests, doctests and the processes they start; xdist workers share their parent's."""
+    if not hasattr(config, "workerinput"):
+        os.environ["QNEWTON_CACHE_DIR"] = config.qnewton_cache = tempfile.mkdtemp(prefix="qnewton-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(getattr(config, "qnewton_cache", ""), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def oracles() -> dict[str, Any]:
+    """Small cases with every number: polynomials, walk, gram, kernel reflection (made independently, in FP64)."""
+    return json.loads((Path(__file__).parent / "oracles" / "cases.json").read_text())
