@@ -17,6 +17,7 @@ import scipy.fft
 from ..errors import ParameterError
 
 DEFAULT_SCALE = 0.98
+LARGEST_SCALE = 0.999  # the sampled sup norm may be 3e-4 too small, and beyond |P| = 1 there is no completion
 RECONSTRUCTION_TOLERANCE = 1e-12
 _LEAF = 96  # below this length stripping one factor at a time beats the transforms
 _LONGEST_FFT = 1 << 27
@@ -63,15 +64,15 @@ class PhaseFactors:
 def phase_factors(polynomial: ChebyshevPolynomial, *, scale: float = DEFAULT_SCALE) -> PhaseFactors:
     """Phase factors of scale * P/max|P|, verified by reconstruction.
 
-    Raises ParameterError where 0 < scale < 1 does not hold, and ArithmeticError where the reconstruction misses
+    Raises ParameterError where 0 < scale <= 0.999 does not hold, and ArithmeticError where the reconstruction misses
     the target by more than 1e-12 (a scale too close to 1).
 
     >>> from qnewton_gpu.polynomials import inverse_polynomial
     >>> bool(phase_factors(inverse_polynomial(10, 1e-2)).error < 1e-12)
     True
     """
-    if not (isinstance(scale, Real) and 0 < scale < 1):
-        raise ParameterError("scale", f"{scale!r} is not between 0 and 1", f"Use the default {DEFAULT_SCALE}")
+    if not (isinstance(scale, Real) and 0 < scale <= LARGEST_SCALE):
+        raise ParameterError("scale", f"{scale!r} is not in (0, {LARGEST_SCALE}]", f"Use the default {DEFAULT_SCALE}")
     d = polynomial.degree
     target = polynomial.chebyshev * (scale / polynomial.sup_norm)
     sequence = _laurent(target, d)

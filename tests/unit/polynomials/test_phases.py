@@ -133,8 +133,8 @@ def test_measured_error_sees_a_wrong_phase() -> None:
     assert 0.5 * direct <= seen <= 2e-6
 
 
-@pytest.mark.parametrize("scale", [0, 1, -0.5, 1.5, math.nan, math.inf, "0.9", None])
-def test_a_scale_outside_zero_and_one_is_a_typed_error(scale) -> None:
+@pytest.mark.parametrize("scale", [0, 1, 0.9995, -0.5, 1.5, math.nan, math.inf, "0.9", None])
+def test_a_scale_that_leaves_no_room_below_one_is_a_typed_error(scale) -> None:
     with pytest.raises(ParameterError) as caught:
         phase_factors(inverse_polynomial(10, 1e-2), scale=scale)
     assert caught.value.argument == "scale"
