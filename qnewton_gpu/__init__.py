@@ -1,0 +1,67 @@
+"""Newton's method with classical and simulated quantum linear solvers.
+
+The public names, in the order data flows; each is imported when it is first used, so that `import qnewton_gpu` and
+the command line stay fast (torch takes 1.4 s).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "QNewton": "optimizer",
+    "StepReport": "optimizer",
+    "Scheduler": "scheduler",
+    "Plan": "scheduler",
+    "solve": "linear_solve",
+    "LinearSystem": "solvers.base",
+    "Solution": "solvers.base",
+    "Solver": "solvers.base",
+    "Status": "solvers.base",
+    "BlockEncoding": "encodings.base",
+    "GramOperator": "operators",
+    "CostModel": "costs.model",
+    "Hardware": "costs.hardware",
+    "ClassicalMachine": "costs.hardware",
+    "condition": "conditioning.condition",
+    "SpectrumBounds": "conditioning.spectrum",
+    "estimate_spectrum": "conditioning.spectrum",
+    "prune_symmetric": "conditioning.pruning",
+    "inverse_polynomial": "polynomials.inverse",
+    "phase_factors": "polynomials.phases",
+    "select_backend": "backends",
+}
+
+__all__ = [*_NAMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from .backends import select_backend
+    from .conditioning.condition import condition
+    from .conditioning.pruning import prune_symmetric
+    from .conditioning.spectrum import SpectrumBounds, estimate_spectrum
+    from .costs.hardware import ClassicalMachine, Hardware
+    from .costs.model import CostModel
+    from .encodings.base import BlockEncoding
+    from .linear_solve import solve
+    from .operators import GramOperator
+    from .optimizer import QNewton, StepReport
+    from .polynomials.inverse import inverse_polynomial
+    from .polynomials.phases import phase_factors
+    from .scheduler import Plan, Scheduler
+    from .solvers.base import LinearSystem, Solution, Solver, Status

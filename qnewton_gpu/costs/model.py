@@ -1,0 +1,147 @@
+"""Projected seconds of every solver on the two stated machines, with every factor kept.
+
+quantum:   rounds * repetitions * readout * (queries * depth(one query) + preparation) * gate_time
+classical: assembly + N^3/3 (Cholesky), 2N^3/3 (LU), or sqrt(kappa)/2 ln(2/eps) products (CG), over the stated rates
+
+Two comparisons, both named and both printed: "paper" (arXiv 2405.00252: LU is the only classical candidate, assembly,
+state preparation and readout are free) and "honest" (best classical solver, all three charged).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ..errors import ParameterError, UnknownNameError
+from .hardware import ClassicalMachine, Hardware
+
+COMPARISONS = {"paper": ("qsvt", "lu"), "honest": ("qsvt", "cholesky", "lu", "cg")}
+FIRST_SUCCESS_PROBABILITY = 0.03  # planned with until a step before has told
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Projected seconds of one solver, and the factors whose product (quantum) or sum (classical) they are."""
+
+    solver: str
+    seconds: float
+    factors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.seconds)
+
+
+def repetitions(success_probability: float, amplification: bool) -> float:
+    """Runs until success: 1/p, or 2m + 1 with m = round(pi/(4 asin sqrt p) - 1/2) amplification rounds."""
+    if not 0 < success_probability <= 1:
+        return math.inf
+    if not amplification:
+        return 1 / success_probability
+    angle = math.asin(math.sqrt(success_probability))
+    return 2 * max(0, round(math.pi / (4 * angle) - 0.5)) + 1
+
+
+def readout_preparations(readout: str, size: int, epsilon: float) -> float:
+    """Preparations of the state until all N amplitudes are known to l2 error epsilon (METHODS: 0.65 N/eps^2 or N/eps)."""
+    return {"none": 1.0, "copies": 0.65 * size / epsilon**2, "inverse": size / epsilon}[readout]
+
+
+def query_depth(access: str, size: int, nonzeros: int) -> float:
+    """Gates of one query: log2(N)^2 with QRAM, a gate for each stored entry with QROM."""
+    return max(1.0, math.log2(size) ** 2) if access == "qram" else float(max(1, nonzeros))
+
+
+def jennings_queries(kappa: float, alpha: float, epsilon: float) -> float:
+    """Queries of the randomised-walk solver that the Q-Newton paper plans with (arXiv 2305.11352 v1), repetitions included.
+
+    Q/(0.39 - 0.204 eps); alpha is the block-encoding norm over ||H||. The released code multiplies by alpha once
+    more, which is an error. Raises ParameterError outside eps <= 0.24, kappa >= sqrt(12).
+    """
+    if not 0 < epsilon <= 0.24:
+        raise ParameterError("epsilon", f"{epsilon!r} is outside (0, 0.24], where the bound holds", "Use epsilon <= 0.24")
+    if kappa < math.sqrt(12):
+        raise ParameterError("kappa", f"{kappa!r} is below sqrt(12), where the bound holds", "Round kappa up to 3.4642")
+    walk = 1741 * alpha * math.e / 500 * math.sqrt(kappa**2 + 1)
+    walk *= (133 / 125 + 4 / (25 * kappa ** (1 / 3))) * math.pi * math.log(2 * kappa + 3) + 1
+    log2 = math.log(2 * kappa + 3) ** 2
+    filtering = 351 / 50 * log2 * (math.log(451 * log2 / epsilon) + 1)
+    return (walk + filtering + alpha * kappa * math.log(32 / epsilon)) / (0.39 - 0.204 * epsilon)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Predicts what a solver would take on a stated quantum machine and a stated classical one."""
+
+    hardware: Hardware = field(default_factory=Hardware)
+    classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
+    comparison: str = "paper"
+
+    def __post_init__(self) -> None:
+        if self.comparison not in COMPARISONS:
+            raise UnknownNameError.among("comparison", self.comparison, COMPARISONS)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return COMPARISONS[self.comparison]
+
+    def honest(self) -> CostModel:
+        """The same machines with the best classical solver as the opponent, and readout and preparation charged."""
+        return CostModel(self.hardware.honest(), self.classical, "honest")
+
+    def quantum(
+        self,
+        solver: str,
+        *,
+        queries: float,
+        rounds: int,
+        success_probability: float,
+        size: int,
+        nonzeros: int,
+        epsilon: float,
+        columns: int = 1,
+    ) -> Cost:
+        """`rounds` refinement rounds of `queries` queries each, to l2 error `epsilon` a round."""
+        hardware = self.hardware
+        depth = query_depth(hardware.access, size, nonzeros)
+        load = (depth if hardware.access == "qram" else float(size)) if hardware.state_preparation else 0.0
+        factors = {
+            "rounds": float(rounds),
+            "columns": float(columns),
+            "repetitions": repetitions(success_probability, hardware.amplification),
+            "readout": readout_preparations(hardware.readout, size, epsilon),
+            "queries": float(queries),
+            "depth": depth,
+            "preparation": load,
+            "gate_time": hardware.gate_time,
+            "success_probability": success_probability,
+        }
+        return Cost(solver, self.gates(factors) * hardware.gate_time, factors)
+
+    @staticmethod
+    def gates(factors: dict[str, float]) -> float:
+        """Gates in sequence: the projected seconds over the gate time."""
+        runs = factors["rounds"] * factors["columns"] * factors["repetitions"] * factors["readout"]
+        return runs * (factors["queries"] * factors["depth"] + factors["preparation"])
+
+    def dense_factorisation(self, solver: str, size: int, assembly_flops: float = 0.0) -> Cost:
+        """Cholesky (N^3/3) or LU (2N^3/3); the honest comparison also charges assembling the matrix."""
+        rate, flops = {
+            "cholesky": (self.classical.cholesky_flops, size**3 / 3),
+            "lu": (self.classical.lu_flops, 2 * size**3 / 3),
+        }[solver]
+        assembly = assembly_flops / rate if self.comparison == "honest" else 0.0
+        factors = {"assembly_seconds": assembly, "flops": flops, "flops_per_second": rate}
+        return Cost(solver, assembly + flops / rate, factors)
+
+    def conjugate_gradients(
+        self, *, kappa: float, epsilon: float, product_flops: float, product_bytes: float, columns: int = 1
+    ) -> Cost:
+        """sqrt(kappa)/2 ln(2/eps) products with the operator."""
+        products = max(1.0, math.sqrt(kappa) / 2 * math.log(2 / epsilon)) * columns
+        seconds = self.classical.product_seconds(product_flops, product_bytes)
+        return Cost("cg", products * seconds, {"products": products, "product_seconds": seconds})
+
+    def break_even_gate_time(self, quantum: Cost, classical_seconds: float) -> float:
+        """The gate time at which this quantum solver would take as long as `classical_seconds`."""
+        return classical_seconds / self.gates(quantum.factors) if quantum.factors and quantum.finite else 0.0

@@ -1,0 +1,114 @@
+"""`qn.solve`: one linear system, from the user's arrays and back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .backends import select_backend
+from .backends.base import Backend
+from .conditioning import SpectrumBounds, estimate_spectrum
+from .costs import CostModel, Hardware
+from .encodings import choose_encoding
+from .errors import ParameterError, UnknownNameError
+from .operators import MatrixOperator, Operator, as_columns, as_operator, check_memory
+from .scheduler import Scheduler
+from .simulation import MODES, choose_mode
+from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, Status
+from .solvers.base import beyond_double_precision
+from .stages import stage
+
+
+def solve(
+    A: Any,
+    b: Any,
+    *,
+    solver: str = "auto",
+    encoding: str = "auto",
+    mode: str = "auto",
+    tolerance: float = 1e-6,
+    bounds: SpectrumBounds | None = None,
+    backend: str | Backend = "auto",
+    hardware: Hardware | CostModel | None = None,
+    max_queries: int = 10**6,
+) -> Solution:
+    """Solve A x = b to ||b - A x||/||b|| <= tolerance, by a simulated quantum solver or a classical one.
+
+    A: real symmetric, (N, N), as NumPy, SciPy sparse or torch array, or a GramOperator. b: (N,) or (N, k); x comes
+    back with b's shape, kind, device and floating dtype (integers give float64). solver "auto" takes what the
+    scheduler predicts to be cheapest on the stated machines (`hardware`: a Hardware, or a CostModel for both
+    machines); "qsvt", "cholesky", "lu", "cg" are taken as told. `bounds` are bounds of |eigenvalue| that the caller
+    knows; without them Lanczos estimates them.
+
+    Bad input raises a typed error of `qnewton_gpu.errors` before any work starts. Everything numerical is a Status:
+    only Status.SOLVED is a solution.
+
+    >>> import numpy as np, qnewton_gpu as qn
+    >>> solution = qn.solve(np.diag([1.0, 2.0, 4.0]), np.ones(3), solver="qsvt", tolerance=1e-8)
+    >>> solution.status.name, solution.x.round(6).tolist()
+    ('SOLVED', [1.0, 0.5, 0.25])
+    """
+    chosen = select_backend(backend)
+    _check_options(solver, encoding, mode, tolerance, bounds, max_queries)
+    model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
+    operator = as_operator(A, chosen)
+    rhs, restore = as_columns(b, operator.shape[0], chosen)
+    name = choose_encoding(encoding, operator)
+    choose_mode(mode, name)
+    _check_memory(operator, name, solver, rhs.shape[1], chosen)
+
+    if not bool((rhs != 0).any()):
+        zero = Solution(rhs, Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)
+        zero.x = restore(zero.x)
+        return zero
+    with stage("condition"):
+        known = bounds or estimate_spectrum(operator, backend=chosen)
+    scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen)
+    system = LinearSystem(operator, rhs, known, tolerance)
+    refusal = _refusal(system)
+    solution = refusal if refusal is not None else scheduler.solve(system)[0]
+    solution.x = restore(solution.x)
+    solution.resources["bounds"] = known
+    return solution
+
+
+def _check_options(
+    solver: str, encoding: str, mode: str, tolerance: float, bounds: SpectrumBounds | None, max_queries: int
+) -> None:
+    if solver != "auto" and solver not in SOLVERS:
+        raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
+    if mode != "auto" and mode not in MODES:
+        raise UnknownNameError.among("mode", mode, ("auto", *MODES))
+    if not (isinstance(tolerance, (int, float, np.floating)) and math.isfinite(tolerance) and 0 < tolerance < 1):
+        raise ParameterError("tolerance", f"{tolerance!r} is not between 0 and 1", "Give a relative residual such as 1e-6")
+    if not (isinstance(max_queries, (int, np.integer)) and max_queries >= 1):
+        raise ParameterError("max_queries", f"{max_queries!r} is not an integer >= 1", "The default is 10**6")
+    if bounds is not None and not 0 < bounds.lower <= bounds.upper < math.inf:
+        raise ParameterError(
+            "bounds", f"lower = {bounds.lower!r}, upper = {bounds.upper!r} bound no spectrum", "Give 0 < lower <= upper, or None"
+        )
+
+
+def _check_memory(operator: Operator, encoding: str, solver: str, columns: int, backend: Backend) -> None:
+    n = operator.shape[0]
+    if encoding == "dilation" and (solver in ("auto", *QUANTUM)):
+        check_memory("encoding", 5 * 8.0 * n * n, backend, "Use encoding='walk', which needs no eigendecomposition")
+    dense = solver == "cholesky" or (solver == "lu" and not (isinstance(operator, MatrixOperator) and operator.sparse))
+    if dense:
+        check_memory("solver", 24.0 * n * n, backend, f"Use solver='cg' or 'qsvt', which need about {200 * n * columns / 2**20:.3g} MiB")
+
+
+def _refusal(system: LinearSystem) -> Solution | None:
+    """What the spectrum alone already rules out."""
+    bounds = system.bounds
+    if bounds.upper == 0 or (bounds.lower == 0 and bounds.smallest_nonzero is None):
+        message = "The matrix is zero, so no x solves the system with this b."
+        return Solution(0 * system.rhs, Status.SINGULAR, message, 1.0, "none")
+    smallest = bounds.lower or bounds.smallest_nonzero
+    assert smallest is not None
+    problem = beyond_double_precision(bounds.upper / smallest, system.tolerance)
+    if problem:
+        return Solution(0 * system.rhs, Status.TOO_ILL_CONDITIONED, problem, 1.0, "none")
+    return None

@@ -1,0 +1,136 @@
+"""The scheduler: predicts what every solver would cost on the stated machines, takes the cheapest, and checks it.
+
+A plan depends on the stated machines and on kappa and p rounded to a grid, never on timings taken during the run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from .backends import select_backend
+from .backends.base import Backend
+from .costs import Cost, CostModel
+from .errors import UnknownNameError
+from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, make_solver
+from .stages import stage
+
+FALLBACK = ("cholesky", "lu")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which solver, what it and the others are predicted to cost (projected seconds), and why."""
+
+    solver: str
+    reason: str
+    costs: dict[str, Cost]
+    honest_solver: str
+    honest_costs: dict[str, Cost]
+    break_even_gate_time: float
+    """Gate time at which qsvt would take as long as the cheapest classical candidate of the comparison."""
+    honest_break_even_gate_time: float
+    fallbacks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Scheduler:
+    """Plans and runs linear systems. `solver` other than "auto" is taken as told, and the reason says so."""
+
+    model: CostModel = field(default_factory=CostModel)
+    solver: str = "auto"
+    encoding: str = "auto"
+    mode: str = "auto"
+    max_queries: int = 10**6
+    backend: str | Backend = "auto"
+
+    def __post_init__(self) -> None:
+        if self.solver != "auto" and self.solver not in SOLVERS:
+            raise UnknownNameError.among("solver", self.solver, ("auto", *SOLVERS))
+        self.backend = select_backend(self.backend)
+
+    def _make(self, name: str) -> object:
+        return make_solver(name, encoding=self.encoding, mode=self.mode, max_queries=self.max_queries)
+
+    def costs(self, system: LinearSystem, model: CostModel) -> dict[str, Cost]:
+        """Predicted cost of every solver, candidate of the comparison or not."""
+        return {name: self._make(name).predict(system, model, self.backend) for name in SOLVERS}  # type: ignore[attr-defined]
+
+    def plan(self, system: LinearSystem) -> Plan:
+        """The cheapest candidate of the comparison for this system, with the reason in words."""
+        with stage("plan"):
+            honest_model = self.model.honest()
+            costs, honest = self.costs(system, self.model), self.costs(system, honest_model)
+            chosen, reason = self._choose(costs)
+            return Plan(
+                solver=chosen,
+                reason=reason,
+                costs=costs,
+                honest_solver=min(honest_model.candidates, key=lambda name: honest[name].seconds),
+                honest_costs=honest,
+                break_even_gate_time=_break_even(self.model, costs),
+                honest_break_even_gate_time=_break_even(honest_model, honest),
+            )
+
+    def _choose(self, costs: dict[str, Cost]) -> tuple[str, str]:
+        candidates = self.model.candidates
+        ranked = sorted(candidates, key=lambda name: costs[name].seconds)
+        best, second = ranked[0], ranked[1]
+        said = (
+            f"{best} {costs[best].seconds:.2e} s against {second} {costs[second].seconds:.2e} s, projected, "
+            f"{self.model.comparison} comparison"
+        )
+        if self.solver == "auto":
+            return best, said
+        return self.solver, f"{self.solver} was asked for; {said}"
+
+    def solve(self, system: LinearSystem, plan: Plan | None = None) -> tuple[Solution, Plan]:
+        """Run the plan; where its certificate fails, fall back to Cholesky, then LU, and say why in the plan.
+
+        A solver that was asked for by name is not replaced. The projected seconds of the solution are those of what
+        was really run: the queries made and the success probabilities seen.
+        """
+        plan = plan or self.plan(system)
+        solution = self._run(plan.solver, system, plan)
+        if self.solver != "auto":
+            return solution, plan
+        for name in FALLBACK:
+            if solution.solved or name == plan.solver:
+                break
+            note = f"{solution.solver} ended {solution.status.value} ({solution.message}), so {name} was tried"
+            plan = replace(plan, fallbacks=[*plan.fallbacks, note])
+            spent = solution
+            solution = self._run(name, system, plan)
+            solution.simulated_seconds += spent.simulated_seconds
+            solution.projected_seconds = (solution.projected_seconds or 0.0) + (spent.projected_seconds or 0.0)
+            solution.queries += spent.queries
+        return solution, plan
+
+    def _run(self, name: str, system: LinearSystem, plan: Plan) -> Solution:
+        solution: Solution = self._make(name).solve(system, self.backend)  # type: ignore[attr-defined]
+        solution.projected_seconds = self._projected(solution, system, plan)
+        return solution
+
+    def _projected(self, solution: Solution, system: LinearSystem, plan: Plan) -> float:
+        if solution.solver not in QUANTUM:
+            return plan.costs[solution.solver].seconds
+        return sum(
+            self.model.quantum(
+                solution.solver,
+                queries=entry["queries"],
+                rounds=1,
+                success_probability=p,
+                size=system.size,
+                nonzeros=system.operator.nonzeros,
+                epsilon=entry["epsilon"],
+            ).seconds
+            for entry in solution.history
+            for p in entry["success_probability"]
+        )
+
+
+def _break_even(model: CostModel, costs: dict[str, Cost]) -> float:
+    classical = min(costs[name].seconds for name in model.candidates if name not in QUANTUM)
+    return model.break_even_gate_time(costs["qsvt"], classical)
+
+
+__all__ = ["Plan", "Scheduler"]

@@ -1,0 +1,117 @@
+"""The classical solvers: Cholesky, LU and conjugate gradients, from SciPy and torch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backends.base import Backend
+from ..conditioning import FP64_EPSILON
+from ..costs import Cost, CostModel
+from ..operators import MatrixOperator, check_memory
+from ..stages import stage
+from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms
+
+
+def _finish(
+    system: LinearSystem, backend: Backend, x: Any, solver: str, seconds: float, failure: str, resources: dict[str, Any]
+) -> Solution:
+    """Certify x: solved only if its recomputed residual says so and the solution shows no kappa beyond FP64."""
+    worst, _ = certify(system, x, backend)
+    b = column_norms(system.rhs, backend)
+    growth = (column_norms(x, backend) / backend.xp.where(b > 0, b, 1.0)).max()
+    kappa = system.bounds.upper * float(growth)  # ||H|| ||x||/||b|| <= kappa
+    ill = beyond_double_precision(kappa, system.tolerance) if np.isfinite(kappa) else None
+    if not np.isfinite(worst):
+        x, worst = backend.xp.zeros_like(system.rhs), 1.0
+        status, message = Status.NOT_CONVERGED, f"{solver} broke down and gave NaN or infinity. {failure}"
+    elif ill:
+        status, message = Status.TOO_ILL_CONDITIONED, ill
+    elif worst <= system.tolerance:
+        status, message = Status.SOLVED, f"The relative residual {worst:.2e} is within {system.tolerance:.1e}."
+    else:
+        status, message = Status.NOT_CONVERGED, f"The relative residual {worst:.2e} is above {system.tolerance:.1e}. {failure}"
+    return Solution(x, status, message, worst, solver, simulated_seconds=seconds, resources=resources,
+                    ledger={"arithmetic": FP64_EPSILON * kappa, "readout": 0.0, "residual": worst})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Factorisation:
+    """A direct solve: "cholesky" (dense, positive definite) or "lu" (dense, or sparse with SuperLU)."""
+
+    name: str
+
+    def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
+        return model.dense_factorisation(self.name, system.size, system.operator.assembly_flops)
+
+    def solve(self, system: LinearSystem, backend: Backend) -> Solution:
+        sparse = self.name == "lu" and isinstance(system.operator, MatrixOperator) and system.operator.sparse
+        began = time.perf_counter()
+        try:
+            if not sparse:
+                check_memory("solver", 24.0 * system.size**2, backend, "Use solver='cg' or 'qsvt', which need products only")
+            with stage("solve"):
+                x = self._sparse_lu(system) if sparse else self._dense(system, backend)
+        except np.linalg.LinAlgError as problem:
+            return self._failed(system, backend, Status.SINGULAR, f"{self.name} failed: the matrix is {problem}.", began)
+        except MemoryError as problem:
+            return self._failed(system, backend, Status.NO_MEMORY, f"{self.name} ran out of memory: {problem}", began)
+        return _finish(system, backend, x, self.name, time.perf_counter() - began, "The matrix is nearly singular.", {})
+
+    def _dense(self, system: LinearSystem, backend: Backend) -> Any:
+        solve = backend.cholesky_solve if self.name == "cholesky" else backend.lu_solve
+        return solve(system.operator.dense(), system.rhs)
+
+    def _sparse_lu(self, system: LinearSystem) -> Any:
+        import scipy.sparse.linalg as spla
+
+        try:
+            return spla.splu(system.operator.matrix.tocsc()).solve(system.rhs)  # type: ignore[attr-defined]
+        except RuntimeError as problem:  # SuperLU's word for a zero pivot
+            raise np.linalg.LinAlgError(str(problem)) from None
+
+    def _failed(self, system: LinearSystem, backend: Backend, status: Status, message: str, began: float) -> Solution:
+        x = backend.xp.zeros_like(system.rhs)
+        return Solution(x, status, message, 1.0, self.name, simulated_seconds=time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class ConjugateGradients:
+    """Conjugate gradients: products only, for positive definite H."""
+
+    name: str = "cg"
+
+    def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
+        return model.conjugate_gradients(
+            kappa=system.bounds.kappa,
+            epsilon=system.tolerance,
+            product_flops=system.operator.product_flops,
+            product_bytes=system.operator.product_bytes,
+            columns=system.rhs.shape[1],
+        )
+
+    def solve(self, system: LinearSystem, backend: Backend) -> Solution:
+        import scipy.sparse.linalg as spla
+
+        n, products = system.size, 0
+
+        def product(v: np.ndarray) -> np.ndarray:
+            nonlocal products
+            products += 1
+            return backend.to_numpy(system.operator.matvec(backend.asarray(v.reshape(n, 1))))[:, 0]
+
+        operator = spla.LinearOperator((n, n), matvec=product, dtype=np.float64)
+        began = time.perf_counter()
+        rhs = backend.to_numpy(system.rhs)
+        x = np.zeros_like(rhs)
+        with stage("solve"), np.errstate(all="ignore"):  # a breakdown shows in the certificate
+            for column in range(rhs.shape[1]):
+                # the recurrence's residual drifts from the true one: ask for a little more
+                x[:, column], _ = spla.cg(operator, rhs[:, column], rtol=0.9 * system.tolerance, atol=0.0, maxiter=10 * n)
+        return _finish(
+            system, backend, backend.asarray(x), self.name, time.perf_counter() - began,
+            "Conjugate gradients need a positive definite, not too ill-conditioned matrix.", {"products": products},
+        )  # fmt: skip

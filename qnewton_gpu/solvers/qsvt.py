@@ -1,0 +1,302 @@
+"""Quantum singular value transformation with the residual-minimax inverse, simulated exactly, refined in FP64.
+
+One round runs the circuit on the residual r and adds  ||start|| max|P| / (s alpha^q) Re(T^t psi)  to x, q = 1 for an odd
+polynomial and 2 for an even one; s is the scale of the phase factors. Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..backends.base import Backend
+from ..conditioning import FP64_EPSILON
+from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
+from ..encodings import encode
+from ..encodings.base import BlockEncoding, Side
+from ..encodings.gram import GramEncoding, ReducedGram
+from ..errors import NotEnoughMemoryError
+from ..polynomials import Parity, cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
+from ..simulation import choose_mode, run_sequence
+from ..stages import stage
+from .base import (
+    LinearSystem,
+    Solution,
+    Status,
+    beyond_double_precision,
+    certify,
+    column_norms,
+    relative_residuals,
+)
+from .refinement import STAGNATION, split_tolerance
+
+
+class Formulation(Protocol):
+    """How a residual becomes a start vector: which encoding runs, from which side, with which parity."""
+
+    parity: Parity
+    side: Side
+    kappa: float
+
+    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
+        """The encoding to run, unit start columns, and the norms that they were divided by."""
+        ...
+
+
+class _Symmetric:
+    """x = P(H/alpha) b with the odd polynomial of 1/x."""
+
+    parity: Parity = "odd"
+    side: Side = "right"
+
+    def __init__(self, encoding: BlockEncoding, system: LinearSystem, backend: Backend) -> None:
+        self.encoding, self.backend = encoding, backend
+        lower = system.bounds.lower or system.bounds.smallest_nonzero or encoding.alpha
+        self.kappa = max(encoding.alpha / lower, 1.0)
+
+    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
+        return self.encoding, *_normalised(residual, self.backend)
+
+
+class _GramAnyRhs:
+    """x = P(G~/alpha) g with the even polynomial of 1/x^2: (G~^t G~)^-1 for any right-hand side."""
+
+    parity: Parity = "even"
+    side: Side = "right"
+
+    def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
+        self.backend, self.kappa = backend, encoding.kappa
+        no_source = backend.xp.zeros_like(system.rhs)
+        self.encoding = ReducedGram(encoding, no_source, 0.0)
+
+    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
+        return self.encoding, *_normalised(residual, self.backend)
+
+
+class _GramPreimage:
+    """x = G~^+ r with the odd polynomial, where G~^t r = g: the residual of x in the left space is r - G~ x."""
+
+    parity: Parity = "odd"
+    side: Side = "left"
+
+    def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
+        self.system, self.backend, self.kappa = system, backend, encoding.kappa
+        self.norm = column_norms(system.preimage, backend)
+        self.encoding = ReducedGram(encoding, system.rhs, self.norm)
+
+    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
+        xp, g = self.backend.xp, self.system.rhs
+        # ||r - G~ x||^2 = ||r||^2 - 2 x.g + x.Hx with Hx = g - residual
+        squared = self.norm**2 - (x * (g + residual)).sum(axis=0)
+        norm = xp.sqrt(xp.maximum(squared, (FP64_EPSILON * self.norm) ** 2))
+        safe = xp.where(norm > 0, norm, 1.0)
+        start = xp.concatenate([xp.ones((1, g.shape[1])), -self.encoding.alpha * x]) / safe
+        return self.encoding, start, norm
+
+
+def _normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:
+    norms = column_norms(vectors, backend)
+    return vectors / backend.xp.where(norms > 0, norms, 1.0), norms
+
+
+@dataclass(frozen=True)
+class QSVT:
+    """QSVT on any encoding in any mode that the simulation has.
+
+    With certified bounds kappa is what they say; otherwise it grows while the residual does not fall, which is safe:
+    the residual polynomial damps what lies below 1/kappa and amplifies nothing.
+    """
+
+    encoding: str = "auto"
+    mode: str = "auto"
+    max_queries: int = 10**6
+    name: str = "qsvt"
+
+    def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
+        formulation = self._formulate(system, backend)
+        epsilon, rounds = split_tolerance(system.tolerance)
+        kappa = round_up_to_grid(formulation.kappa)
+        p = system.expected_success_probability or FIRST_SUCCESS_PROBABILITY
+        return model.quantum(
+            self.name,
+            queries=inverse_degree(kappa, epsilon, formulation.parity),
+            rounds=rounds,
+            success_probability=round_down_to_grid(p),
+            size=system.size,
+            nonzeros=system.operator.nonzeros,
+            epsilon=epsilon,
+            columns=system.rhs.shape[1],
+        )
+
+    def _formulate(self, system: LinearSystem, backend: Backend) -> Formulation:
+        encoding = encode(system.operator, backend, self.encoding)
+        choose_mode(self.mode, encoding.name)
+        if isinstance(encoding, GramEncoding):
+            return (_GramAnyRhs if system.preimage is None else _GramPreimage)(encoding, system, backend)
+        return _Symmetric(encoding, system, backend)
+
+    def solve(self, system: LinearSystem, backend: Backend) -> Solution:
+        with stage("encode"):
+            began = time.perf_counter()
+            formulation = self._formulate(system, backend)
+            run = _Run(self, system, formulation, backend)
+        try:
+            with stage("solve"):
+                status, message = run.refine()
+        except (MemoryError, NotEnoughMemoryError) as problem:
+            status, message = Status.NO_MEMORY, f"The simulation ran out of memory: {problem}"
+        return run.solution(status, message, time.perf_counter() - began)
+
+
+class _Run:
+    """The rounds of one solve: x, its residual, and what each round showed."""
+
+    def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
+        self.solver, self.system, self.formulation, self.backend = solver, system, formulation, backend
+        self.encoding = formulation.encoding  # type: ignore[attr-defined]
+        self.mode = choose_mode(solver.mode, self.encoding.name)
+        self.x = backend.xp.zeros_like(system.rhs)
+        self.residual = system.rhs
+        self.error = 1.0
+        self.kappa = formulation.kappa
+        self.history: list[dict[str, Any]] = []
+        self.ledger = {"polynomial": 0.0, "phases": 0.0, "arithmetic": 0.0, "readout": 0.0}
+
+    @property
+    def queries(self) -> int:
+        return sum(entry["queries"] for entry in self.history)
+
+    def refine(self) -> tuple[Status, str]:
+        """Rounds until the residual is within tolerance, or until it is clear why it will not be."""
+        epsilon, _ = split_tolerance(self.system.tolerance)
+        previous_rayleigh = float("inf")
+        while True:
+            refusal = self._refusal(epsilon)
+            if refusal is not None:
+                return refusal
+            before = self.error
+            best = (self.x, self.residual, self.error)
+            self._round(epsilon)
+            if self.error <= self.system.tolerance:
+                return Status.SOLVED, f"The relative residual {self.error:.2e} is within {self.system.tolerance:.1e}."
+            if self.error < STAGNATION * before:
+                if not self.system.bounds.certified and self.error > math.sqrt(epsilon) * before:
+                    self.kappa *= 2  # far from the promised epsilon: some |lambda| lies below alpha/kappa
+                continue
+            if not self.error <= before * (1 + 1e-8):  # also where it is NaN
+                self.x, self.residual, self.error = best
+            rayleigh = self._rayleigh()
+            if rayleigh <= 16 * self.system.size * FP64_EPSILON:
+                return Status.SINGULAR, (
+                    f"The residual stays at {self.error:.2e}: what is left of b lies in the null space of the matrix "
+                    f"(||H r|| = {rayleigh:.1e} ||H|| ||r||), so no x solves the system; damp the matrix or project b."
+                )
+            floor = self._rounding_floor()
+            if self.system.bounds.certified or self.error <= floor or not np.isfinite(self.error):
+                return Status.NOT_CONVERGED, (
+                    f"The relative residual stagnates at {self.error:.2e} above {self.system.tolerance:.1e}; rounding alone "
+                    f"leaves about {floor:.1e}: raise the tolerance or damp the matrix."
+                )
+            if rayleigh < STAGNATION * previous_rayleigh and rayleigh < 1e-3 / self.kappa:
+                previous_rayleigh = rayleigh  # the residual is still turning into a null vector: look again
+                continue
+            previous_rayleigh = rayleigh
+            self.kappa = max(2 * self.kappa, min(1 / rayleigh, 16 * self.kappa))
+
+    def _refusal(self, epsilon: float) -> tuple[Status, str] | None:
+        problem = beyond_double_precision(self.kappa * self._norm_ratio(), self.system.tolerance)
+        if problem:
+            return Status.TOO_ILL_CONDITIONED, problem
+        degree = inverse_degree(round_up_to_grid(self.kappa), epsilon, self.formulation.parity)
+        if self.queries + degree > self.solver.max_queries:
+            return Status.TOO_MANY_QUERIES, (
+                f"A polynomial of degree {degree} is needed for alpha/|lambda|_min = {self.kappa:.3g} after {self.queries} queries "
+                f"already made, and max_queries is {self.solver.max_queries}: raise it, damp the matrix or raise the tolerance."
+            )
+        return None
+
+    def _norm_ratio(self) -> float:
+        """kappa of H over the kappa that the polynomial covers."""
+        if self.formulation.side == "left" or self.formulation.parity == "even":
+            return self.kappa  # singular values of G~: kappa(H) is the square
+        return min(1.0, self.system.bounds.upper / self.encoding.alpha) if self.system.bounds.upper > 0 else 1.0
+
+    def _round(self, epsilon: float) -> None:
+        formulation, backend = self.formulation, self.backend
+        kappa = round_up_to_grid(self.kappa)
+        polynomial, phases = cached_phase_factors(kappa, epsilon, formulation.parity)
+        encoding, start, norms = formulation.start(self.x, self.residual)
+        outcome = run_sequence(encoding, phases.reflection, start, backend, side=formulation.side, mode=self.mode)
+        power = 1 if formulation.parity == "odd" else 2
+        gain = phases.sup_norm / phases.scale
+        self.x = self.x + norms * gain / encoding.alpha**power * outcome.amplitudes
+        self.residual = self.system.rhs - self.system.operator.matvec(self.x)
+        errors = relative_residuals(self.residual, self.system.rhs, backend)
+        self.error = float(errors.max())
+
+        active = backend.to_numpy(norms) > 0
+        probability = backend.to_numpy(outcome.success_probability)
+        drift = np.abs(1 - backend.to_numpy(outcome.register_norm))[active]
+        self.ledger["polynomial"] = polynomial.relative_error
+        self.ledger["phases"] = phases.error * gain
+        self.ledger["arithmetic"] = max(self.ledger["arithmetic"], float(drift.max(initial=0.0)) * gain)
+        self.history.append(
+            {
+                "queries": outcome.queries,
+                "degree": polynomial.degree,
+                "kappa": self.kappa,
+                "kappa_on_grid": kappa,
+                "epsilon": epsilon,
+                "success_probability": [float(p) for p, on in zip(probability, active, strict=True) if on],
+                "relative_residual": [float(e) for e in backend.to_numpy(errors)],
+            }
+        )
+
+    def _rayleigh(self) -> float:
+        """||H r||/(||H|| ||r||) for the worst column: an upper bound of |lambda|_min/||H||."""
+        worst = int(relative_residuals(self.residual, self.system.rhs, self.backend).argmax())
+        r = self.residual[:, worst : worst + 1]
+        scale = self.system.bounds.upper or self.encoding.alpha
+        return float(column_norms(self.system.operator.matvec(r), self.backend)[0] / (scale * column_norms(r, self.backend)[0]))
+
+    def _rounding_floor(self) -> float:
+        """The relative residual that rounding leaves: a few eps (||H|| ||x|| + ||b||)/||b||."""
+        b = column_norms(self.system.rhs, self.backend)
+        x = column_norms(self.x, self.backend)
+        ratio = (self.system.bounds.upper * x / self.backend.xp.where(b > 0, b, 1.0)).max()
+        return 32 * FP64_EPSILON * (1 + float(ratio))
+
+    def solution(self, status: Status, message: str, seconds: float) -> Solution:
+        worst, _ = certify(self.system, self.x, self.backend)
+        if status is Status.SOLVED and not worst <= self.system.tolerance:
+            status, message = Status.NOT_CONVERGED, f"The recomputed relative residual is {worst:.2e}, above the tolerance."
+        probabilities = [p for entry in self.history for p in entry["success_probability"]]
+        encoding = self.encoding
+        return Solution(
+            x=self.x,
+            status=status,
+            message=message,
+            relative_residual=worst,
+            solver=self.solver.name,
+            queries=self.queries,
+            success_probability=min(probabilities) if probabilities else None,
+            resources={
+                "encoding": encoding.name,
+                "mode": self.mode,
+                "alpha": encoding.alpha,
+                "system_qubits": encoding.system_qubits,
+                "ancilla_qubits": encoding.ancilla_qubits,
+                "register_size": encoding.register_size,
+                "degree": self.history[-1]["degree"] if self.history else 0,
+                "parity": self.formulation.parity,
+                "kappa": self.kappa,
+                "kappa_on_grid": round_up_to_grid(self.kappa),
+            },
+            simulated_seconds=seconds,
+            history=self.history,
+            ledger={**self.ledger, "residual": worst},
+        )
