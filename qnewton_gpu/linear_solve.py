@@ -9,13 +9,13 @@ import numpy as np
 
 from .backends import select_backend
 from .backends.base import Backend
-from .conditioning import SpectrumBounds, estimate_spectrum
+from .conditioning import LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
 from .costs import CostModel, Hardware
 from .encodings import choose_encoding
 from .errors import ParameterError, UnknownNameError
 from .operators import MatrixOperator, Operator, as_columns, as_operator, check_memory
 from .scheduler import Scheduler
-from .simulation import MODES, choose_mode
+from .simulation import MODES, check_simulation_memory, choose_mode
 from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, Status
 from .solvers.base import beyond_double_precision
 from .stages import stage
@@ -51,13 +51,12 @@ def solve(
     ('SOLVED', [1.0, 0.5, 0.25])
     """
     chosen = select_backend(backend)
-    _check_options(solver, encoding, mode, tolerance, bounds, max_queries)
+    _check_options(solver, mode, tolerance, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
     operator = as_operator(A, chosen)
     rhs, restore = as_columns(b, operator.shape[0], chosen)
     name = choose_encoding(encoding, operator)
-    choose_mode(mode, name)
-    _check_memory(operator, name, solver, rhs.shape[1], chosen)
+    _check_memory(operator, name, solver, choose_mode(mode, name), rhs.shape[1], chosen, bounds is None)
 
     if not bool((rhs != 0).any()):
         zero = Solution(rhs, Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)
@@ -75,7 +74,7 @@ def solve(
 
 
 def _check_options(
-    solver: str, encoding: str, mode: str, tolerance: float, bounds: SpectrumBounds | None, max_queries: int
+    solver: str, mode: str, tolerance: float, bounds: SpectrumBounds | None, hardware: Any, max_queries: int
 ) -> None:
     if solver != "auto" and solver not in SOLVERS:
         raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
@@ -85,14 +84,27 @@ def _check_options(
         raise ParameterError("tolerance", f"{tolerance!r} is not between 0 and 1", "Give a relative residual such as 1e-6")
     if not (isinstance(max_queries, (int, np.integer)) and max_queries >= 1):
         raise ParameterError("max_queries", f"{max_queries!r} is not an integer >= 1", "The default is 10**6")
+    if not isinstance(hardware, (Hardware, CostModel, type(None))):
+        raise ParameterError("hardware", f"{hardware!r} is no stated machine", "Pass a Hardware, a CostModel, or None")
+    if not isinstance(bounds, (SpectrumBounds, type(None))):
+        raise ParameterError("bounds", f"{bounds!r} is no SpectrumBounds", "Pass SpectrumBounds(lower, upper), or None")
     if bounds is not None and not 0 < bounds.lower <= bounds.upper < math.inf:
         raise ParameterError(
             "bounds", f"lower = {bounds.lower!r}, upper = {bounds.upper!r} bound no spectrum", "Give 0 < lower <= upper, or None"
         )
 
 
-def _check_memory(operator: Operator, encoding: str, solver: str, columns: int, backend: Backend) -> None:
+def _check_memory(
+    operator: Operator, encoding: str, solver: str, mode: str, columns: int, backend: Backend, estimated: bool
+) -> None:
     n = operator.shape[0]
+    if estimated:  # Lanczos keeps its basis
+        needed = 8.0 * n * min(n, LANCZOS_STEPS)
+        fits = f"About N = {int(backend.available_bytes() // (8 * min(n, LANCZOS_STEPS)))} would fit; with bounds= none is needed"
+        check_memory("A", needed, backend, fits)
+    if solver in QUANTUM:
+        register = 2 * n if encoding == "dilation" else operator.nonzeros + 2 * n
+        check_simulation_memory(mode, n, register, columns, backend)
     if encoding == "dilation" and (solver in ("auto", *QUANTUM)):
         check_memory("encoding", 5 * 8.0 * n * n, backend, "Use encoding='walk', which needs no eigendecomposition")
     dense = solver == "cholesky" or (solver == "lu" and not (isinstance(operator, MatrixOperator) and operator.sparse))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -23,6 +24,7 @@ from .errors import (
 )
 
 SYMMETRY_TOLERANCE = 1e-10
+LARGEST_MAGNITUDE = 1e60  # beyond it, or below its inverse, squares and products of norms leave the range of FP64
 
 
 class Operator(Protocol):
@@ -182,7 +184,7 @@ class GramOperator:
     def __init__(self, factor: Any, damping: float, backend: Backend | str = "auto") -> None:
         from .backends import select_backend
 
-        if not (isinstance(damping, (int, float)) and np.isfinite(damping) and damping > 0):
+        if not (isinstance(damping, (int, float, np.floating)) and math.isfinite(damping) and damping > 0):
             raise ParameterError("damping", f"{damping!r} is not a finite number > 0", "A Gram operator needs some damping")
         self.backend = select_backend(backend)
         self.damping = float(damping)
@@ -239,14 +241,13 @@ def _is_torch(A: Any) -> bool:
 def _real_matrix(A: Any, argument: str, backend: Backend) -> Any:
     """A as a finite FP64 matrix, dense or CSR, of any shape without a zero in it."""
     if _is_torch(A):
-        A = A.detach()
         if A.layout is not sys.modules["torch"].strided:
             import scipy.sparse as sp
 
-            coo = A.to_sparse_coo().coalesce().cpu()
-            A = sp.coo_array((coo.values().numpy(), coo.indices().numpy()), shape=tuple(coo.shape))
+            coo = A.detach().to_sparse_coo().coalesce()
+            A = sp.coo_array((_from_torch(coo.values()), _from_torch(coo.indices())), shape=tuple(coo.shape))
         else:
-            A = A.resolve_conj().cpu().numpy()
+            A = _from_torch(A)
     if not _is_sparse(A):
         try:
             A = np.asarray(A)
@@ -276,6 +277,23 @@ def _check_numbers(dtype: np.dtype, argument: str) -> None:
         raise DataTypeError(argument, f"holds {dtype}, not numbers", "Convert it to float64")
 
 
+def _from_torch(tensor: Any) -> np.ndarray:
+    torch = sys.modules["torch"]
+    tensor = tensor.detach().resolve_conj().cpu().to_dense()
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
+        tensor = tensor.to(torch.float64)  # NumPy has no bfloat16
+    return tensor.numpy()
+
+
+def _check_magnitude(largest: float, argument: str) -> None:
+    if largest and not 1 / LARGEST_MAGNITUDE <= largest <= LARGEST_MAGNITUDE:
+        raise ParameterError(
+            argument,
+            f"has a largest magnitude of {largest:.3g}, where FP64 norms overflow or underflow",
+            f"Multiply it by a constant so that it lies between {1 / LARGEST_MAGNITUDE:.0e} and {LARGEST_MAGNITUDE:.0e}",
+        )
+
+
 def _check_finite(values: Any, argument: str) -> None:
     bad = values.size - int(np.isfinite(values).sum())
     if bad:
@@ -285,8 +303,8 @@ def _check_finite(values: Any, argument: str) -> None:
 def as_operator(A: Any, backend: Backend) -> Operator:
     """The symmetric operator that a user handed in.
 
-    Raises ShapeError (not square, empty), NotSymmetricError (says how far), DataTypeError (complex, no numbers) and
-    NonFiniteError. An asymmetry of rounding size, below 1e-10 max|A|, is averaged away.
+    Raises ShapeError (not square, empty), NotSymmetricError (says how far), DataTypeError (complex, no numbers),
+    NonFiniteError and ParameterError (entries near the ends of the FP64 range). An asymmetry of rounding size, below 1e-10 max|A|, is averaged away.
     """
     if isinstance(A, (GramOperator, MatrixOperator)):
         return A
@@ -296,6 +314,7 @@ def as_operator(A: Any, backend: Backend) -> Operator:
             "A", f"is not square, of shape {matrix.shape}", "For least squares pass GramOperator(A, damping) and A^t b"
         )
     largest = float(abs(matrix).max())
+    _check_magnitude(largest, "A")
     asymmetry = float(abs(matrix - matrix.T).max())
     if asymmetry > SYMMETRY_TOLERANCE * largest:
         raise NotSymmetricError(
@@ -315,7 +334,7 @@ def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any]
     """b as FP64 columns (N, k), and the function that gives a result (N, k) the shape, kind and device that b had."""
     tensor = b if _is_torch(b) else None
     if tensor is not None:
-        b = tensor.detach().resolve_conj().cpu().numpy()
+        b = _from_torch(tensor)
     elif _is_sparse(b):
         b = b.toarray()
     try:
@@ -330,15 +349,19 @@ def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any]
     _check_finite(array, "b")
     shape = array.shape
     kind = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
+    columns = np.array(array.reshape(size, -1), dtype=np.float64, order="C")  # a copy: x must not share memory with b
+    for largest in np.abs(columns).max(axis=0):
+        _check_magnitude(float(largest), "b")
 
     def restore(x: Any) -> Any:
         result = backend.to_numpy(x).reshape(shape).astype(kind, copy=False)
         if tensor is None:
             return result
         torch = sys.modules["torch"]
-        return torch.from_numpy(np.ascontiguousarray(result)).to(tensor.device)
+        dtype = tensor.dtype if tensor.is_floating_point() else torch.float64
+        return torch.from_numpy(np.ascontiguousarray(result)).to(tensor.device, dtype)
 
-    return backend.asarray(np.ascontiguousarray(array.reshape(size, -1), dtype=np.float64)), restore
+    return backend.asarray(columns), restore
 
 
 def check_memory(argument: str, needed: float, backend: Backend, what_fits: str) -> None:

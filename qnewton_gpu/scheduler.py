@@ -90,19 +90,22 @@ class Scheduler:
         was really run: the queries made and the success probabilities seen.
         """
         plan = plan or self.plan(system)
-        solution = self._run(plan.solver, system, plan)
-        if self.solver != "auto":
-            return solution, plan
+        tried = [self._run(plan.solver, system, plan)]
         for name in FALLBACK:
-            if solution.solved or name == plan.solver:
+            if self.solver != "auto" or tried[-1].solved:
                 break
-            note = f"{solution.solver} ended {solution.status.value} ({solution.message}), so {name} was tried"
+            if name == plan.solver:
+                continue
+            last = tried[-1]
+            note = f"{last.solver} ended {last.status.value} ({last.message}), so {name} was tried"
             plan = replace(plan, fallbacks=[*plan.fallbacks, note])
-            spent = solution
-            solution = self._run(name, system, plan)
-            solution.simulated_seconds += spent.simulated_seconds
-            solution.projected_seconds = (solution.projected_seconds or 0.0) + (spent.projected_seconds or 0.0)
-            solution.queries += spent.queries
+            tried.append(self._run(name, system, plan))
+        # where none solved it, the one that came closest says why; all that was spent is charged
+        solution = min(tried, key=lambda attempt: (not attempt.solved, attempt.relative_residual))
+        solution.simulated_seconds = sum(attempt.simulated_seconds for attempt in tried)
+        solution.projected_seconds = sum(attempt.projected_seconds or 0.0 for attempt in tried)
+        solution.queries = sum(attempt.queries for attempt in tried)
+        solution.history = [entry for attempt in tried for entry in attempt.history]
         return solution, plan
 
     def _run(self, name: str, system: LinearSystem, plan: Plan) -> Solution:

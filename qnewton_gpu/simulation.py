@@ -48,11 +48,21 @@ def choose_mode(mode: str, encoding_name: str) -> str:
     return mode
 
 
-def predicted_bytes(encoding: BlockEncoding, columns: int, mode: str) -> float:
+def predicted_bytes(mode: str, size: int, register_size: int, columns: int) -> float:
     """Memory that a simulation takes: three complex copies of what it keeps, and the tables of T and S."""
     if mode == "fused":
-        return 48.0 * encoding.register_size * columns + 40.0 * encoding.register_size
-    return 7 * 16.0 * encoding.operator.shape[0] * columns  # type: ignore[attr-defined]
+        return 48.0 * register_size * columns + 40.0 * register_size
+    return 7 * 16.0 * size * columns
+
+
+def check_simulation_memory(mode: str, size: int, register_size: int, columns: int, backend: Backend) -> None:
+    """Raise NotEnoughMemoryError, which says what is needed and what would fit, before the simulation takes it."""
+    subspace = predicted_bytes("subspace", size, register_size, columns)
+    if mode == "fused":
+        fits = f"mode='subspace' needs {subspace / 2**20:.3g} MiB for the same answer"
+    else:
+        fits = f"About {int(backend.available_bytes() / subspace * size * columns)} unknowns (N times columns) would fit"
+    check_memory("mode", predicted_bytes(mode, size, register_size, columns), backend, fits)
 
 
 def run_sequence(
@@ -64,9 +74,8 @@ def run_sequence(
     even and on the other one if d is odd. Raises NotEnoughMemoryError before it takes memory that is not there.
     """
     columns = start.shape[1]
-    check_memory(
-        "mode", predicted_bytes(encoding, columns, mode), backend, "Use mode='subspace', fewer columns, or a smaller matrix"
-    )
+    size = encoding.operator.shape[0]  # type: ignore[attr-defined]
+    check_simulation_memory(mode, size, encoding.register_size, columns, backend)
     return MODES[mode](encoding, phases, start, backend, side)
 
 

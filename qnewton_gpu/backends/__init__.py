@@ -18,7 +18,7 @@ def select_backend(name: str | Backend = "auto") -> Backend:
     >>> select_backend("cpu").name
     'cpu'
     """
-    if not isinstance(name, str):
+    if not isinstance(name, str) and hasattr(name, "xp"):
         return name
     if name == "auto":
         name = "cpu"

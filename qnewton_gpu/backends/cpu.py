@@ -27,9 +27,7 @@ class CpuBackend:
         return np.asarray(array)
 
     def to_torch(self, array: np.ndarray) -> Any:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return _tensor(array)
 
     def csr(self, matrix: Any) -> Any:
         return matrix
@@ -49,10 +47,10 @@ class CpuBackend:
         if "torch" in sys.modules:  # OpenBLAS threads and torch's OpenMP pool slow each other down fifty-fold
             import torch
 
-            factor, info = torch.linalg.cholesky_ex(torch.from_numpy(matrix))
+            factor, info = torch.linalg.cholesky_ex(_tensor(matrix))
             if int(info):
                 raise np.linalg.LinAlgError(f"not positive definite: leading minor {int(info)}")
-            return torch.cholesky_solve(torch.from_numpy(np.ascontiguousarray(rhs)), factor).numpy()
+            return torch.cholesky_solve(_tensor(rhs), factor).numpy()
         import scipy.linalg
 
         return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix, lower=True), rhs)
@@ -61,7 +59,7 @@ class CpuBackend:
         if "torch" in sys.modules:
             import torch
 
-            solution, info = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(np.ascontiguousarray(rhs)))
+            solution, info = torch.linalg.solve_ex(_tensor(matrix), _tensor(rhs))
             if int(info):
                 raise np.linalg.LinAlgError(f"exactly singular: pivot {int(info)} is zero")
             return solution.numpy()
@@ -78,6 +76,12 @@ class CpuBackend:
             except (OSError, ValueError):  # no such control group, or "max"
                 continue
         return max(free, 0)
+
+
+def _tensor(array: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))  # torch warns of memory it must not write
 
 
 def _meminfo_available() -> int:

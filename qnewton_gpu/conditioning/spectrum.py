@@ -22,7 +22,7 @@ FP64_EPSILON = float(np.finfo(np.float64).eps)
 FAILURE_PROBABILITY = 1e-6
 SAFETY = 0.9
 _GRAM_STEPS = 24
-_MATRIX_STEPS = 100
+LANCZOS_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _gram_bounds(H: GramOperator, damping: float, backend: Backend, seed: int) -
 
 def smallest_eigenvalue(H: Operator, backend: Backend, seed: int = 0) -> float:
     """The algebraically smallest eigenvalue less its Ritz residual: Lanczos, at most 100 products."""
-    ritz = lanczos(H.matvec, H.shape[0], _MATRIX_STEPS, backend, seed)
+    ritz = lanczos(H.matvec, H.shape[0], LANCZOS_STEPS, backend, seed)
     return float(ritz.values[0] - ritz.residuals[0])
 
 
@@ -135,12 +135,12 @@ def _matrix_bounds(H: MatrixOperator, damping: float, backend: Backend, seed: in
     def product(v: Any) -> Any:
         return H.matvec(v) + damping * v
 
-    ritz = lanczos(product, n, _MATRIX_STEPS, backend, seed)
+    ritz = lanczos(product, n, LANCZOS_STEPS, backend, seed)
     magnitudes, matvecs, method = np.abs(ritz.values), ritz.steps, "Lanczos both ends"
     largest = float(magnitudes.max())
     norm_bound = float(H.absolute_row_sums().max()) + damping
     if ritz.values[0] < 0 < ritz.values[-1] and not ritz.complete:
-        squared = lanczos(lambda v: product(product(v)), n, _MATRIX_STEPS, backend, seed)
+        squared = lanczos(lambda v: product(product(v)), n, LANCZOS_STEPS, backend, seed)
         smallest = min(float(np.sqrt(np.maximum(squared.values, 0)).min()), float(magnitudes.min()))
         magnitudes = np.array([smallest, largest])
         matvecs, method = matvecs + 2 * squared.steps, "Lanczos on H and H^2"

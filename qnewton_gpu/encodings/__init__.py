@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from ..backends.base import Backend
 from ..errors import UnknownNameError
@@ -17,11 +18,20 @@ ENCODINGS = {
 LARGEST_DILATION = 64
 
 
+def _encoding_class(name: str) -> Any:
+    module, attribute = ENCODINGS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def choose_encoding(name: str, operator: Operator) -> str:
-    """The encoding meant by "auto": gram for a factor, dilation for a small dense matrix, else walk."""
+    """The encoding meant by "auto": gram for a factor, dilation for a small dense matrix, else walk.
+
+    Raises UnknownNameError, and CombinationError where the encoding named cannot encode this operator.
+    """
     if name != "auto":
         if name not in ENCODINGS:
             raise UnknownNameError.among("encoding", name, ("auto", *ENCODINGS))
+        _encoding_class(name).check(operator)
         return name
     if isinstance(operator, GramOperator):
         return "gram"
@@ -31,8 +41,7 @@ def choose_encoding(name: str, operator: Operator) -> str:
 
 def encode(operator: Operator, backend: Backend, name: str = "auto") -> BlockEncoding:
     """The block encoding of that name for this operator; raises UnknownNameError or CombinationError."""
-    module, attribute = ENCODINGS[choose_encoding(name, operator)].split(":")
-    encoding: BlockEncoding = getattr(importlib.import_module(module), attribute)(operator, backend)
+    encoding: BlockEncoding = _encoding_class(choose_encoding(name, operator))(operator, backend)
     return encoding
 
 

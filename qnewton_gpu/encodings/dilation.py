@@ -22,9 +22,14 @@ class DilationEncoding(Coordinates):
     name = "dilation"
     symmetric = True
 
-    def __init__(self, operator: Operator, backend: Backend) -> None:
+    @staticmethod
+    def check(operator: Operator) -> None:
         if not isinstance(operator, MatrixOperator):
             raise CombinationError("encoding", "dilation needs an explicit matrix", "Use encoding='gram' for a Gram operator")
+
+    def __init__(self, operator: Operator, backend: Backend) -> None:
+        self.check(operator)
+        assert isinstance(operator, MatrixOperator)
         self.operator, self.backend = operator, backend
         n = operator.shape[0]
         self._eigenvalues, self._eigenvectors = backend.xp.linalg.eigh(operator.dense())

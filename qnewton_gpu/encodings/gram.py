@@ -24,11 +24,16 @@ class GramEncoding(Coordinates):
     name = "gram"
     symmetric = False
 
-    def __init__(self, operator: Operator, backend: Backend) -> None:
+    @staticmethod
+    def check(operator: Operator) -> None:
         if not isinstance(operator, GramOperator):
             raise CombinationError(
                 "encoding", "gram needs a factor G with A = G^t G + damping I", "Pass GramOperator(G, damping) as A, or use encoding='walk'"
             )
+
+    def __init__(self, operator: Operator, backend: Backend) -> None:
+        self.check(operator)
+        assert isinstance(operator, GramOperator)
         self.operator, self.backend = operator, backend
         m, n = operator.factor.shape
         self.root_damping = math.sqrt(operator.damping)

@@ -26,15 +26,21 @@ class WalkEncoding(Coordinates):
     name = "walk"
     symmetric = True
 
-    def __init__(self, operator: Operator, backend: Backend) -> None:
+    @staticmethod
+    def check(operator: Operator) -> None:
         if not isinstance(operator, MatrixOperator):
             raise CombinationError("encoding", "walk needs an explicit matrix", "Use encoding='gram' for a Gram operator")
+
+    def __init__(self, operator: Operator, backend: Backend) -> None:
+        self.check(operator)
+        assert isinstance(operator, MatrixOperator)
         self.operator, self.backend = operator, backend
         n = operator.shape[0]
         self.alpha = positive_or_one(float(operator.absolute_row_sums().max()))
         self.system_qubits = qubits(n)
         self.ancilla_qubits = qubits(n + 2)  # the column register: N columns and two slacks
-        self.register_size = operator.nonzeros + 2 * n
+        stored = operator.matrix.data if operator.sparse else operator.matrix
+        self.register_size = int(backend.xp.count_nonzero(stored)) + 2 * n
 
     @cached_property
     def _tables(self) -> tuple[Any, Any, Any, Any, Any]:

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 def round_up_to_grid(value: float) -> float:
     """The smallest 2^(k/8) >= value: kappas on this grid share their phase factors and their plans."""
+    if math.isinf(value):
+        return value
     return 2.0 ** (math.ceil(GRID_STEPS_PER_OCTAVE * math.log2(value) - 1e-9) / GRID_STEPS_PER_OCTAVE)
 
 

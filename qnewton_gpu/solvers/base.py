@@ -24,6 +24,9 @@ class Status(enum.Enum):
     NO_MEMORY = "no memory"
 
 
+LEDGER = ("polynomial", "phases", "arithmetic", "readout", "residual")
+
+
 @dataclass
 class LinearSystem:
     """H x = rhs to a relative residual of `tolerance`.
@@ -66,6 +69,10 @@ class Solution:
     projected_seconds: float | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     ledger: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # every solution has every entry: a solver without polynomial, phases or readout has no error from them
+        self.ledger = {**dict.fromkeys(LEDGER, 0.0), "residual": self.relative_residual, **self.ledger}
 
     @property
     def solved(self) -> bool:

@@ -12,6 +12,7 @@ from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON
 from ..costs import Cost, CostModel
 from ..operators import MatrixOperator, check_memory
+from ..polynomials import round_up_to_grid
 from ..stages import stage
 from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms
 
@@ -56,7 +57,11 @@ class Factorisation:
             with stage("solve"):
                 x = self._sparse_lu(system) if sparse else self._dense(system, backend)
         except np.linalg.LinAlgError as problem:
-            return self._failed(system, backend, Status.SINGULAR, f"{self.name} failed: the matrix is {problem}.", began)
+            if self.name == "cholesky":  # says nothing about singular: an indefinite matrix ends here too
+                message = f"Cholesky needs a positive definite matrix, which this is not ({problem}): use 'lu' or 'qsvt'."
+                return self._failed(system, backend, Status.NOT_CONVERGED, message, began)
+            message = f"LU met a pivot of exactly zero ({problem}): the matrix is singular; damp it, or use solver='qsvt'."
+            return self._failed(system, backend, Status.SINGULAR, message, began)
         except MemoryError as problem:
             return self._failed(system, backend, Status.NO_MEMORY, f"{self.name} ran out of memory: {problem}", began)
         return _finish(system, backend, x, self.name, time.perf_counter() - began, "The matrix is nearly singular.", {})
@@ -86,7 +91,7 @@ class ConjugateGradients:
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
         return model.conjugate_gradients(
-            kappa=system.bounds.kappa,
+            kappa=round_up_to_grid(system.bounds.kappa),
             epsilon=system.tolerance,
             product_flops=system.operator.product_flops,
             product_bytes=system.operator.product_bytes,
