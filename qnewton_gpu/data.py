@@ -168,11 +168,9 @@ def _bad_file(path: Path, problem: str) -> FileFormatError:
 
 
 def _split(name: str, inputs: np.ndarray, largest: int, targets: np.ndarray) -> DataSet:
-    """A random fifth is for testing: the same split as sklearn's train_test_split(test_size=0.2, random_state=0)."""
-    # RandomState, because its stream is frozen; that of default_rng may change with NumPy
-    order = np.random.RandomState(0).permutation(len(inputs))
-    held_back = int(np.ceil(_TEST_SHARE * len(inputs)))
-    test, train = order[:held_back], order[held_back:]
+    """A random fifth, fixed for all machines and seeds of a run, is for testing."""
+    order = np.random.default_rng(0).permutation(len(inputs))
+    train, test = np.split(order, [len(inputs) - int(np.ceil(_TEST_SHARE * len(inputs)))])
     return _data_set(name, largest, inputs[train], targets[train], inputs[test], targets[test])
 
 

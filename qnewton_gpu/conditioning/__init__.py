@@ -4,4 +4,12 @@ from .condition import Conditioned, condition
 from .pruning import prune_symmetric
 from .spectrum import FP64_EPSILON, LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
 
-__all__ = ["FP64_EPSILON", "LANCZOS_STEPS", "Conditioned", "SpectrumBounds", "condition", "estimate_spectrum", "prune_symmetric"]
+__all__ = [
+    "FP64_EPSILON",
+    "LANCZOS_STEPS",
+    "Conditioned",
+    "SpectrumBounds",
+    "condition",
+    "estimate_spectrum",
+    "prune_symmetric",
+]

@@ -13,7 +13,7 @@ from ..operators import MatrixOperator, as_operator
 from .damping import definite_shift, paper_damping
 from .pruning import prune_symmetric
 from .scaling import jacobi_scaling
-from .spectrum import SpectrumBounds, estimate_spectrum
+from .spectrum import SpectrumBounds, estimate_spectrum, semidefinite_bounds
 
 SCALINGS = ("none", "jacobi", "auto")
 
@@ -37,13 +37,15 @@ def condition(
     compensate: str | None = "diagonal",
     damping: float | str = 0.0,
     definite: bool = True,
+    semidefinite: bool = False,
     scaling: str = "none",
     backend: str | Backend = "auto",
     seed: int = 0,
 ) -> Conditioned:
     """Prune to `density`, repair, shift by max(0, -lambda_min) if `definite`, damp, and scale an explicit symmetric H.
 
-    `damping` is a number or "paper" (5e-3 max|H|). scaling="auto" keeps Jacobi only where it lowers the estimated
+    `semidefinite` says that H is known to be positive semidefinite: then nothing is shifted, unless it is pruned
+    without a repair that keeps it so, and damping is a certified lower bound. `damping` is a number or "paper" (5e-3 max|H|). scaling="auto" keeps Jacobi only where it lowers the estimated
     kappa. Bounds are computed after damping. Raises what `qn.solve` raises for a bad matrix, and ParameterError.
     """
     if not 0 < density <= 1:
@@ -62,14 +64,22 @@ def condition(
     if density < 1:
         rows = max(1, round(density * n))
         operator = MatrixOperator(prune_symmetric(operator, rows, compensate=compensate, backend=backend), backend)
-        record.append(f"pruned to at most {rows} of {n} entries a row ({operator.nonzeros} in all), repair {compensate}")
-    shift = definite_shift(operator, backend, seed) if definite else 0.0
+        record.append(
+            f"pruned to at most {rows} of {n} entries a row ({operator.nonzeros} in all), repair {compensate}"
+        )
+    proven = semidefinite and (density == 1 or compensate == "diagonal")
+    shift = definite_shift(operator, backend, seed) if definite and not proven else 0.0
     if shift:
         record.append(f"shifted by -lambda_min = {shift:.6g}: H is indefinite")
     if delta + shift:
         operator = _add_to_diagonal(operator, delta + shift, backend)
         record.append(f"damped by {delta:.6g}")
-    bounds, scale = estimate_spectrum(operator, backend=backend, seed=seed), None
+    if proven and delta:
+        row_sums = float(operator.absolute_row_sums().max())
+        bounds = semidefinite_bounds(operator, delta, row_sums, backend, seed)
+    else:
+        bounds = estimate_spectrum(operator, backend=backend, seed=seed)
+    scale = None
     if scaling != "none":
         scaled, candidate = jacobi_scaling(operator, backend)
         scaled_bounds = estimate_spectrum(scaled, backend=backend, seed=seed)

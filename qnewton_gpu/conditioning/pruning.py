@@ -35,7 +35,9 @@ def prune_symmetric(
     import scipy.sparse as sp
 
     if not (isinstance(max_row_nonzeros, (int, np.integer)) and max_row_nonzeros >= 1):
-        raise ParameterError("max_row_nonzeros", f"{max_row_nonzeros!r} is not an integer >= 1", "1 keeps the diagonal only")
+        raise ParameterError(
+            "max_row_nonzeros", f"{max_row_nonzeros!r} is not an integer >= 1", "1 keeps the diagonal only"
+        )
     if compensate not in (*REPAIRS, None):
         raise UnknownNameError.among("compensate", compensate, (*REPAIRS, "None"))
     backend = select_backend(backend)

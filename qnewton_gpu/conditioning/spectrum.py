@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,13 +114,19 @@ def lanczos_relative_error(size: int, steps: int) -> float:
     return (math.log(1.648 * math.sqrt(size) / FAILURE_PROBABILITY) / (2 * steps - 1)) ** 2
 
 
-def _gram_bounds(H: GramOperator, damping: float, backend: Backend, seed: int) -> SpectrumBounds:
-    lower = H.damping + damping
-    frobenius = H.factor.frobenius_squared + lower
+def semidefinite_bounds(
+    H: Operator, floor: float, norm_bound: float, backend: Backend, seed: int = 0, method: str = "known damping"
+) -> SpectrumBounds:
+    """Certified bounds of an H with H - floor I positive semidefinite and ||H|| <= norm_bound, both proven."""
     ritz = lanczos(H.matvec, H.shape[0], _GRAM_STEPS, backend, seed)
     error = 64 * FP64_EPSILON if ritz.complete else lanczos_relative_error(H.shape[0], ritz.steps)
-    upper = min(frobenius, (float(ritz.values[-1]) + damping) / (1 - error)) if error < 1 else frobenius
-    return SpectrumBounds(lower, max(upper, lower), True, ritz.steps, "known damping, Lanczos lambda_max")
+    upper = min(norm_bound, float(ritz.values[-1]) / (1 - error)) if error < 1 else norm_bound
+    return SpectrumBounds(floor, max(upper, floor), True, ritz.steps, f"{method}, Lanczos lambda_max")
+
+
+def _gram_bounds(H: GramOperator, damping: float, backend: Backend, seed: int) -> SpectrumBounds:
+    bounds = semidefinite_bounds(H, H.damping, H.factor.frobenius_squared + H.damping, backend, seed)
+    return replace(bounds, lower=bounds.lower + damping, upper=bounds.upper + damping)
 
 
 def smallest_eigenvalue(H: Operator, backend: Backend, seed: int = 0) -> float:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "qnewton_gpu"
 # from top to bottom: a module may import what stands after it, and modules of its own package
 LAYERS = (
     ["__init__", "__main__", "cli", "report", "training", "runfolder", "data"],
-    ["optimizer", "curvature"],
+    ["optimizer", "systems", "curvature"],
     ["linear_solve", "scheduler"],
     ["solvers"],
     ["costs", "simulation", "readout"],

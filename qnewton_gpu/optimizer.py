@@ -1,0 +1,237 @@
+"""QNewton: Newton's method with Levenberg-Marquardt damping, every linear system through the scheduler."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .costs import CostModel
+from .curvature import CURVATURES, Curvature, Objective, make_curvature
+from .errors import CombinationError, ParameterError, UnknownNameError
+from .scheduler import Plan, Scheduler
+from .solvers import QUANTUM, Solution
+from .stages import stage
+from .systems import BlockSystem, SystemOptions, build_systems
+
+Tensor = torch.Tensor
+
+
+@dataclass
+class StepReport:
+    """What one step did. `loss` includes weight decay and belongs to the parameters before the step."""
+
+    step: int
+    loss: float
+    new_loss: float
+    accepted: bool
+    damping: float
+    next_damping: float
+    reduction_ratio: float
+    gradient_norm: float
+    seconds: float
+    systems: list[dict[str, Any]] = field(default_factory=list)
+
+
+class QNewton(torch.optim.Optimizer):
+    """Newton steps d = -(C + (damping + weight_decay) I)^-1 g, certified before they are applied.
+
+    model, loss: loss is torch.nn.CrossEntropyLoss or MSELoss (mean). curvature: "ggn", "hessian" or "fisher".
+    partition: one system for the "network", or one for each "layer", whose joint step is then scaled by
+    s = -g.d/(d.(C + wd + damping)d) with the curvature of the whole network. damping follows
+    rho = actual/predicted reduction on the same batch, predicted = -(g.d + d.(C + wd)d/2) without the damping:
+    rho < 1/4 doubles it (x 4 if rho <= 0), rho > 3/4 halves it, never below damping_floor. A step that does not lower
+    the loss is not applied.
+
+    It is a torch optimizer: `param_groups[0]` holds lr, damping and weight_decay, LR schedulers change lr, and
+    state_dict resumes exactly. `step` takes the batch, because Newton's method evaluates it more than once.
+
+    Raises UnsupportedModelError for models and losses without the asked curvature, UnknownNameError, ParameterError,
+    CombinationError; `step` raises NonFiniteLossError and leaves the parameters unchanged. Source: Martens,
+    arXiv 2010.07454 (damping); arXiv 2405.00252 (scheduling).
+
+    >>> import torch
+    >>> torch.manual_seed(0) and None
+    >>> model = torch.nn.Linear(3, 2)
+    >>> optimizer = QNewton(model, torch.nn.MSELoss())
+    >>> x, y = torch.randn(20, 3), torch.randn(20, 2)
+    >>> report = optimizer.step(x, y)
+    >>> report.accepted and report.new_loss < report.loss
+    True
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Any,
+        *,
+        curvature: str = "ggn",
+        partition: str = "network",
+        damping: float = 0.1,
+        damping_floor: float = 1e-8,
+        weight_decay: float = 1e-4,
+        lr: float = 1.0,
+        tolerance: float = 1e-2,
+        density: float = 1.0,
+        compensate: str | None = "diagonal",
+        scaling: str = "none",
+        scheduler: Scheduler | CostModel | None = None,
+    ) -> None:
+        if isinstance(scheduler, CostModel):
+            scheduler = Scheduler(scheduler)
+        self.scheduler = scheduler or Scheduler()
+        for name, value, least in (("damping", damping, "> 0"), ("damping_floor", damping_floor, "> 0"),
+                                   ("weight_decay", weight_decay, ">= 0"), ("lr", lr, "> 0")):  # fmt: skip
+            positive = value > 0 if least == "> 0" else value >= 0
+            if not (math.isfinite(value) and positive):
+                raise ParameterError(
+                    name, f"{value!r} is not a finite number {least}", "See the documentation of QNewton"
+                )
+        self.options = SystemOptions(
+            curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance
+        )
+        self.model, self.loss, self.damping_floor = model, loss, damping_floor
+        self.steps_taken = 0
+        self._success_probability: dict[str, float] = {}
+        # checks the model, the loss and the curvature's name before training starts
+        probe = Objective(model, loss, torch.empty(0), torch.empty(0))
+        if curvature not in CURVATURES:
+            raise UnknownNameError.among("curvature", curvature, CURVATURES)
+        super().__init__(probe.parameters.tensors, {"lr": lr, "damping": damping, "weight_decay": weight_decay})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if self.param_groups:
+            raise CombinationError("param_groups", "Newton steps couple all parameters", "Use one parameter group")
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, inputs: Tensor, targets: Tensor) -> StepReport:  # type: ignore[override]
+        """One damped Newton step on this batch; returns what it did."""
+        began = time.perf_counter()
+        group = self.param_groups[0]
+        damping = group["damping"]
+        objective = Objective(self.model, self.loss, inputs, targets, group["weight_decay"])
+        theta = objective.parameters.vector()
+        with stage("gradient"):
+            loss, gradient = objective.value_and_gradient(theta)
+        with stage("curvature"):
+            curvature = make_curvature(self.options.curvature, objective, theta)
+        systems = build_systems(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)  # type: ignore[arg-type]
+        direction, logged, certified = self._solve(systems, theta)
+        with stage("update"):
+            report = self._update(objective, theta, loss, gradient, curvature, direction, certified)
+        self.steps_taken += 1
+        report.systems, report.seconds = logged, time.perf_counter() - began
+        return report
+
+    def _solve(self, systems: list[BlockSystem], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool]:
+        direction, logged, certified = torch.zeros_like(theta), [], True
+        for block in systems:
+            system = block.system
+            system.expected_success_probability = self._success_probability.get(system.name)
+            plan = self.scheduler.plan(system)
+            solution, plan = self.scheduler.solve(system, plan)
+            if solution.solver in QUANTUM and solution.success_probability:
+                self._success_probability[system.name] = solution.success_probability
+            direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(
+                theta.device
+            )  # type: ignore[union-attr]
+            certified = certified and solution.solved
+            logged.append(system_record(block, plan, solution))
+        return direction, logged, certified
+
+    def _update(
+        self,
+        objective: Objective,
+        theta: Tensor,
+        loss: float,
+        gradient: Tensor,
+        curvature: Curvature,
+        direction: Tensor,
+        certified: bool,
+    ) -> StepReport:
+        group = self.param_groups[0]
+        damping, decay = group["damping"], group["weight_decay"]
+        product = curvature.product(direction[:, None])[:, 0] + decay * direction
+        slope, bend = float(gradient @ direction), float(direction @ product)
+        if self.options.partition == "layer":
+            # blocks know nothing of each other: the best length along their joint direction
+            length = -slope / (bend + damping * float(direction @ direction)) if slope else 1.0
+        else:
+            length = 1.0
+        length *= group["lr"]
+        predicted = -(length * slope + 0.5 * length**2 * bend)
+        candidate = theta + length * direction
+        new_loss = float(objective.value(candidate)) if certified else math.nan
+        ratio = (loss - new_loss) / predicted if predicted > 0 else -math.inf
+        accepted = certified and new_loss < loss  # False where new_loss is NaN
+        if accepted:
+            objective.parameters.assign(candidate)
+        group["damping"] = self._next_damping(damping, ratio if math.isfinite(ratio) else -math.inf)
+        return StepReport(
+            self.steps_taken, loss, new_loss if accepted else loss, accepted, damping, group["damping"],
+            ratio, float(gradient.norm()), 0.0,
+        )  # fmt: skip
+
+    def _next_damping(self, damping: float, ratio: float) -> float:
+        if ratio <= 0:
+            damping *= 4
+        elif ratio < 0.25:
+            damping *= 2
+        elif ratio > 0.75:
+            damping /= 2
+        return max(damping, self.damping_floor)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        state["newton"] = {"steps_taken": self.steps_taken, "success_probability": dict(self._success_probability)}
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        newton = state_dict.get("newton", {})
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "newton"})
+        self.steps_taken = int(newton.get("steps_taken", 0))
+        self._success_probability = dict(newton.get("success_probability", {}))
+
+
+def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[str, Any]:
+    """What the run log keeps of one linear system."""
+    system, resources = block.system, solution.resources
+    return {
+        "name": system.name,
+        "size": system.size,
+        "kappa": system.bounds.kappa,
+        "kappa_certified": system.bounds.certified,
+        "row_sparsity": block.row_sparsity,
+        "conditioning": block.record,
+        "solver": solution.solver,
+        "status": solution.status.value,
+        "message": solution.message,
+        "reason": plan.reason,
+        "fallbacks": plan.fallbacks,
+        "encoding": resources.get("encoding"),
+        "mode": resources.get("mode"),
+        "alpha": resources.get("alpha"),
+        "polynomial_kappa": resources.get("kappa"),
+        "polynomial_kappa_on_grid": resources.get("kappa_on_grid"),
+        "degree": resources.get("degree"),
+        "queries": solution.queries,
+        "success_probability": solution.success_probability,
+        "tolerance": system.tolerance,
+        "relative_residual": solution.relative_residual,
+        "ledger": solution.ledger,
+        "simulated_seconds": solution.simulated_seconds,
+        "projected_seconds": solution.projected_seconds,
+        "predicted": _costs(plan.costs),
+        "honest_solver": plan.honest_solver,
+        "honest_predicted": _costs(plan.honest_costs),
+        "break_even_gate_time": plan.break_even_gate_time,
+        "honest_break_even_gate_time": plan.honest_break_even_gate_time,
+    }
+
+
+def _costs(costs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: {"projected_seconds": cost.seconds, "factors": cost.factors} for name, cost in costs.items()}

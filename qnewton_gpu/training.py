@@ -1,0 +1,213 @@
+"""The main job: train a network with Newton steps, step by step into a run folder, from scratch or on from a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .backends import select_backend
+from .costs import ClassicalMachine, CostModel, Hardware, calibrate
+from .data import DataSet, load_data
+from .errors import ParameterError, RunFolderError
+from .optimizer import QNewton, StepReport
+from .runfolder import RunFolder, default_path
+from .scheduler import Scheduler
+from .stages import StageEvent, record_stages
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run; config.json holds it, with the classical machine frozen in."""
+
+    data: str = "digits"
+    hidden: tuple[int, ...] = (16,)
+    curvature: str = "ggn"
+    partition: str = "network"
+    solver: str = "auto"
+    encoding: str = "auto"
+    mode: str = "auto"
+    backend: str = "auto"
+    density: float = 1.0
+    compensate: str = "diagonal"
+    scaling: str = "none"
+    damping: float = 0.1
+    damping_floor: float = 1e-8
+    weight_decay: float = 1e-4
+    lr: float = 1.0
+    tolerance: float = 1e-2
+    max_queries: int = 10**6
+    steps: int = 10
+    batch_size: int | None = None
+    seed: int = 0
+    comparison: str = "paper"
+    hardware: Hardware = field(default_factory=Hardware)
+    classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("seed", 0), ("max_queries", 1)):
+            if getattr(self, name) < least:
+                raise ParameterError(name, f"{getattr(self, name)} is below {least}", f"Use {least} or more")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ParameterError(
+                "batch_size", f"{self.batch_size} is below 1", "Use 1 or more, or none for the full batch"
+            )
+        if any(width < 1 for width in self.hidden):
+            raise ParameterError("hidden", f"{self.hidden} has a layer without units", "Give widths of 1 or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        versions = {name: version(name) for name in ("qnewton-gpu", "torch", "numpy")}
+        return {"versions": versions, "threads": torch.get_num_threads(), **asdict(self), "hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        known = {f.name for f in fields(cls)}
+        try:
+            chosen = {name: value for name, value in values.items() if name in known}
+            chosen["hidden"] = tuple(chosen["hidden"])
+            chosen["hardware"] = Hardware(**chosen["hardware"])
+            chosen["classical"] = ClassicalMachine(**chosen["classical"])
+            return cls(**chosen)
+        except (KeyError, TypeError) as problem:
+            raise RunFolderError(
+                "run", f"its config.json is not one of this version ({problem})", "Start the run again"
+            ) from None
+
+    @property
+    def model(self) -> CostModel:
+        return CostModel(self.hardware, self.classical, self.comparison)
+
+
+def build_network(inputs: int, hidden: tuple[int, ...], classes: int, seed: int) -> torch.nn.Module:
+    """A ReLU network of Linear layers in FP64, with torch's own initialisation of that seed."""
+    widths = [inputs, *hidden, classes]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[torch.nn.Module] = []
+        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1]).to(torch.float64)
+
+
+class Training:
+    """A run: its data, network and optimizer at some step, and the folder that they are written to.
+
+    `on_step` is called with each log line after it and its checkpoint are on disk.
+    """
+
+    def __init__(self, config: TrainConfig, folder: RunFolder | None, out: Path | None = None) -> None:
+        self.config = config
+        self.data: DataSet = load_data(config.data)
+        self.network = build_network(self.data.train_inputs.shape[1], config.hidden, self.data.classes, config.seed)
+        scheduler = Scheduler(
+            config.model, config.solver, config.encoding, config.mode, config.max_queries, config.backend
+        )
+        self.optimizer = QNewton(
+            self.network,
+            torch.nn.CrossEntropyLoss(),
+            curvature=config.curvature,
+            partition=config.partition,
+            damping=config.damping,
+            damping_floor=config.damping_floor,
+            weight_decay=config.weight_decay,
+            lr=config.lr,
+            tolerance=config.tolerance,
+            density=config.density,
+            compensate=None if config.compensate == "none" else config.compensate,
+            scaling=config.scaling,
+            scheduler=scheduler,
+        )
+        self.step = 0
+        # the folder appears only once everything that can be wrong with the options has been checked
+        name = f"{config.data.partition(':')[0]}-seed{config.seed}"
+        self.folder = folder or RunFolder.create(out or default_path(name), config.to_dict())
+
+    @classmethod
+    def resume(cls, path: Path) -> Training:
+        """The run in `path` at its newest checkpoint, or at its start if it has none yet."""
+        folder = RunFolder.open(path)
+        training = cls(TrainConfig.from_dict(folder.config), folder)
+        with folder.locked():
+            folder.clear_leftovers()
+            state = folder.load_checkpoint()
+            if state is not None:
+                training.network.load_state_dict(state["network"])
+                training.optimizer.load_state_dict(state["optimizer"])
+                training.step = state["step"]
+            folder.keep_steps_before(training.step)
+        return training
+
+    def run(self, on_step: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
+        """Train to the configured number of steps; returns all logged steps of the run."""
+        with self.folder.locked():
+            while self.step < self.config.steps:
+                line = self._one_step()
+                if on_step is not None:
+                    on_step(line)
+        return self.folder.steps()
+
+    def _one_step(self) -> dict[str, Any]:
+        inputs, targets = self._batch()
+        epoch_clock = time.time() - time.perf_counter()
+        with record_stages() as events:
+            report = self.optimizer.step(inputs, targets)
+        line = self._log_line(report, events, epoch_clock)
+        self.step += 1
+        # the log first: a line without its checkpoint is dropped on resume, a checkpoint without its line would be lost
+        self.folder.append(line)
+        self.folder.save_checkpoint(
+            {"step": self.step, "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        )
+        return line
+
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The examples of this step: a function of (seed, step) alone, so that a resumed run sees the same."""
+        inputs, targets, size = self.data.train_inputs, self.data.train_targets, self.config.batch_size
+        if size is None or size >= len(inputs):
+            return inputs, targets
+        epoch, place = divmod(self.step, len(inputs) // size)
+        order = np.random.default_rng([self.config.seed, epoch]).permutation(len(inputs))
+        chosen = torch.from_numpy(order[place * size : (place + 1) * size])
+        return inputs[chosen], targets[chosen]
+
+    @torch.no_grad()
+    def accuracy(self) -> float:
+        """Fraction of the test examples that the network gets right."""
+        predicted = self.network(self.data.test_inputs).argmax(dim=1)
+        return float((predicted == self.data.test_targets).double().mean())
+
+    def _log_line(self, report: StepReport, events: list[StageEvent], epoch_clock: float) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "loss": report.new_loss,
+            "loss_before": report.loss,
+            "accuracy": self.accuracy(),
+            "damping": report.damping,
+            "next_damping": report.next_damping,
+            "accepted": report.accepted,
+            "reduction_ratio": report.reduction_ratio,
+            "gradient_norm": report.gradient_norm,
+            "simulated_seconds": report.seconds,
+            "systems": report.systems,
+            "stages": [
+                {
+                    "name": e.name,
+                    "start": e.start + epoch_clock,
+                    "seconds": e.seconds,
+                    "depth": e.depth,
+                    "failed": e.failed,
+                }
+                for e in events
+            ],
+        }
+
+
+def calibrated(config_backend: str) -> ClassicalMachine:
+    """This machine's own rates, measured now, for `--calibrate`."""
+    return calibrate(select_backend(config_backend))
