@@ -34,7 +34,10 @@ def _finish(
     elif worst <= system.tolerance:
         status, message = Status.SOLVED, f"The relative residual {worst:.2e} is within {system.tolerance:.1e}."
     else:
-        status, message = Status.NOT_CONVERGED, f"The relative residual {worst:.2e} is above {system.tolerance:.1e}. {failure}"
+        status, message = (
+            Status.NOT_CONVERGED,
+            f"The relative residual {worst:.2e} is above {system.tolerance:.1e}. {failure}",
+        )
     return Solution(x, status, message, worst, solver, simulated_seconds=seconds, resources=resources,
                     ledger={"arithmetic": FP64_EPSILON * kappa, "readout": 0.0, "residual": worst})  # fmt: skip
 
@@ -53,17 +56,23 @@ class Factorisation:
         began = time.perf_counter()
         try:
             if not sparse:
-                check_memory("solver", 24.0 * system.size**2, backend, "Use solver='cg' or 'qsvt', which need products only")
+                check_memory(
+                    "solver", 24.0 * system.size**2, backend, "Use solver='cg' or 'qsvt', which need products only"
+                )
             with stage("solve"):
                 x = self._sparse_lu(system) if sparse else self._dense(system, backend)
         except np.linalg.LinAlgError as problem:
             if self.name == "cholesky":  # says nothing about singular: an indefinite matrix ends here too
-                message = f"Cholesky needs a positive definite matrix, which this is not ({problem}): use 'lu' or 'qsvt'."
+                message = (
+                    f"Cholesky needs a positive definite matrix, which this is not ({problem}): use 'lu' or 'qsvt'."
+                )
                 return self._failed(system, backend, Status.NOT_CONVERGED, message, began)
-            message = f"LU met a pivot of exactly zero ({problem}): the matrix is singular; damp it, or use solver='qsvt'."
+            message = (
+                f"LU met a pivot of exactly zero ({problem}): the matrix is singular; damp it, or use solver='qsvt'."
+            )
             return self._failed(system, backend, Status.SINGULAR, message, began)
         except MemoryError as problem:
-            return self._failed(system, backend, Status.NO_MEMORY, f"{self.name} ran out of memory: {problem}", began)
+            return self._failed(system, backend, Status.NO_MEMORY, f"The solver {self.name} ran out of memory ({problem}).", began)
         return _finish(system, backend, x, self.name, time.perf_counter() - began, "The matrix is nearly singular.", {})
 
     def _dense(self, system: LinearSystem, backend: Backend) -> Any:
@@ -115,7 +124,9 @@ class ConjugateGradients:
         with stage("solve"), np.errstate(all="ignore"):  # a breakdown shows in the certificate
             for column in range(rhs.shape[1]):
                 # the recurrence's residual drifts from the true one: ask for a little more
-                x[:, column], _ = spla.cg(operator, rhs[:, column], rtol=0.9 * system.tolerance, atol=0.0, maxiter=10 * n)
+                x[:, column], _ = spla.cg(
+                    operator, rhs[:, column], rtol=0.9 * system.tolerance, atol=0.0, maxiter=10 * n
+                )
         return _finish(
             system, backend, backend.asarray(x), self.name, time.perf_counter() - began,
             "Conjugate gradients need a positive definite, not too ill-conditioned matrix.", {"products": products},

@@ -148,7 +148,7 @@ class QSVT:
             with stage("solve"):
                 status, message = run.refine()
         except (MemoryError, NotEnoughMemoryError) as problem:
-            status, message = Status.NO_MEMORY, f"The simulation ran out of memory: {problem}"
+            status, message = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
         return run.solution(status, message, time.perf_counter() - began)
 
 
@@ -162,6 +162,7 @@ class _Run:
         self.x = backend.xp.zeros_like(system.rhs)
         self.residual = system.rhs
         self.error = 1.0
+        self.drift = 0.0
         self.kappa = formulation.kappa
         self.history: list[dict[str, Any]] = []
         self.ledger = {"polynomial": 0.0, "phases": 0.0, "arithmetic": 0.0, "readout": 0.0}
@@ -187,8 +188,14 @@ class _Run:
                 if not self.system.bounds.certified and self.error > math.sqrt(epsilon) * before:
                     self.kappa *= 2  # far from the promised epsilon: some |lambda| lies below alpha/kappa
                 continue
-            if not self.error <= before * (1 + 1e-8):  # also where it is NaN
+            reached = self.error
+            if not reached <= before * (1 + 1e-8):  # also where it is NaN
                 self.x, self.residual, self.error = best
+            if not reached <= 1.01 * before:  # |E| <= 1: no kappa is to blame, and a larger one cannot help
+                return Status.NOT_CONVERGED, (
+                    f"A round took the relative residual from {before:.2e} to {reached:.2e}, which an undisturbed circuit "
+                    f"cannot do (its register norm is off by {self.drift:.1e}), so the round was dropped."
+                )
             rayleigh = self._rayleigh()
             if rayleigh <= 16 * self.system.size * FP64_EPSILON:
                 return Status.SINGULAR, (
@@ -240,10 +247,10 @@ class _Run:
 
         active = backend.to_numpy(norms) > 0
         probability = backend.to_numpy(outcome.success_probability)
-        drift = np.abs(1 - backend.to_numpy(outcome.register_norm))[active]
+        self.drift = float(np.abs(1 - backend.to_numpy(outcome.register_norm))[active].max(initial=0.0))
         self.ledger["polynomial"] = polynomial.relative_error
         self.ledger["phases"] = phases.error * gain
-        self.ledger["arithmetic"] = max(self.ledger["arithmetic"], float(drift.max(initial=0.0)) * gain)
+        self.ledger["arithmetic"] = max(self.ledger["arithmetic"], self.drift * gain)
         self.history.append(
             {
                 "queries": outcome.queries,
@@ -261,7 +268,9 @@ class _Run:
         worst = int(relative_residuals(self.residual, self.system.rhs, self.backend).argmax())
         r = self.residual[:, worst : worst + 1]
         scale = self.system.bounds.upper or self.encoding.alpha
-        return float(column_norms(self.system.operator.matvec(r), self.backend)[0] / (scale * column_norms(r, self.backend)[0]))
+        return float(
+            column_norms(self.system.operator.matvec(r), self.backend)[0] / (scale * column_norms(r, self.backend)[0])
+        )
 
     def _rounding_floor(self) -> float:
         """The relative residual that rounding leaves: a few eps (||H|| ||x|| + ||b||)/||b||."""
@@ -273,7 +282,10 @@ class _Run:
     def solution(self, status: Status, message: str, seconds: float) -> Solution:
         worst, _ = certify(self.system, self.x, self.backend)
         if status is Status.SOLVED and not worst <= self.system.tolerance:
-            status, message = Status.NOT_CONVERGED, f"The recomputed relative residual is {worst:.2e}, above the tolerance."
+            status, message = (
+                Status.NOT_CONVERGED,
+                f"The recomputed relative residual is {worst:.2e}, above the tolerance.",
+            )
         probabilities = [p for entry in self.history for p in entry["success_probability"]]
         encoding = self.encoding
         return Solution(
