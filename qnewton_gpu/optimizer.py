@@ -119,7 +119,7 @@ class QNewton(torch.optim.Optimizer):
             loss, gradient = objective.value_and_gradient(theta)
         with stage("curvature"):
             curvature = make_curvature(self.options.curvature, objective, theta)
-        systems = build_systems(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)  # type: ignore[arg-type]
+        systems = build_systems(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)
         direction, logged, certified = self._solve(systems, theta)
         with stage("update"):
             report = self._update(objective, theta, loss, gradient, curvature, direction, certified)
@@ -138,7 +138,7 @@ class QNewton(torch.optim.Optimizer):
                 self._success_probability[system.name] = solution.success_probability
             direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(
                 theta.device
-            )  # type: ignore[union-attr]
+            )
             certified = certified and solution.solved
             logged.append(system_record(block, plan, solution))
         return direction, logged, certified

@@ -31,6 +31,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes private files
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -60,7 +61,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
-        """Make the folder with its config.json in it, at once; raises RunFolderError where something is there already."""
+        """Make the folder with its config.json in it, at once; raises RunFolderError where something is there."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunFolderError(
                 "out", f"{path} exists already", f"Choose another folder, or continue it with --resume {path}"

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from .backends import select_backend
 from .backends.base import Backend
 from .costs import Cost, CostModel
+from .encodings import ENCODINGS
 from .errors import UnknownNameError
+from .simulation import choose_mode
 from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, make_solver
 from .stages import stage
 
@@ -32,28 +34,35 @@ class Plan:
     fallbacks: list[str] = field(default_factory=list)
 
 
-@dataclass
 class Scheduler:
-    """Plans and runs linear systems. `solver` other than "auto" is taken as told, and the reason says so."""
+    """Plans and runs linear systems. `solver` other than "auto" is taken as told, and the reason says so.
 
-    model: CostModel = field(default_factory=CostModel)
-    solver: str = "auto"
-    encoding: str = "auto"
-    mode: str = "auto"
-    max_queries: int = 10**6
-    backend: str | Backend = "auto"
+    encoding, mode and max_queries are the options of the quantum solvers. Raises UnknownNameError.
+    """
 
-    def __post_init__(self) -> None:
-        if self.solver != "auto" and self.solver not in SOLVERS:
-            raise UnknownNameError.among("solver", self.solver, ("auto", *SOLVERS))
-        self.backend = select_backend(self.backend)
-
-    def _make(self, name: str) -> object:
-        return make_solver(name, encoding=self.encoding, mode=self.mode, max_queries=self.max_queries)
+    def __init__(
+        self,
+        model: CostModel | None = None,
+        solver: str = "auto",
+        encoding: str = "auto",
+        mode: str = "auto",
+        max_queries: int = 10**6,
+        backend: str | Backend = "auto",
+    ) -> None:
+        if solver != "auto" and solver not in SOLVERS:
+            raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
+        if encoding != "auto" and encoding not in ENCODINGS:
+            raise UnknownNameError.among("encoding", encoding, ("auto", *ENCODINGS))
+        choose_mode(mode, encoding)
+        self.model, self.solver, self.encoding = model or CostModel(), solver, encoding
+        self.backend = select_backend(backend)
+        self._solvers = {
+            name: make_solver(name, encoding=encoding, mode=mode, max_queries=max_queries) for name in SOLVERS
+        }
 
     def costs(self, system: LinearSystem, model: CostModel) -> dict[str, Cost]:
         """Predicted cost of every solver, candidate of the comparison or not."""
-        return {name: self._make(name).predict(system, model, self.backend) for name in SOLVERS}  # type: ignore[attr-defined]
+        return {name: solver.predict(system, model, self.backend) for name, solver in self._solvers.items()}
 
     def plan(self, system: LinearSystem) -> Plan:
         """The cheapest candidate of the comparison for this system, with the reason in words."""
@@ -109,7 +118,7 @@ class Scheduler:
         return solution, plan
 
     def _run(self, name: str, system: LinearSystem, plan: Plan) -> Solution:
-        solution: Solution = self._make(name).solve(system, self.backend)  # type: ignore[attr-defined]
+        solution = self._solvers[name].solve(system, self.backend)
         solution.projected_seconds = self._projected(solution, system, plan)
         return solution
 

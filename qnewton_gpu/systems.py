@@ -130,10 +130,8 @@ def build_systems(
     backend: Backend,
 ) -> list[BlockSystem]:
     """(C_block + (damping + weight decay) I) x = g_block for every block of the partition."""
-    if options.partition == "network":
-        blocks = {"network": slice(0, theta.numel())}
-    else:
-        blocks = objective.parameters.layers()
+    whole = {"network": slice(0, theta.numel())}
+    blocks = whole if options.partition == "network" else objective.parameters.layers()
     total = damping + objective.weight_decay
     g = backend.asarray(gradient)
     if options.by_factor:

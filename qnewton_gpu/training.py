@@ -1,4 +1,4 @@
-"""The main job: train a network with Newton steps, step by step into a run folder, from scratch or on from a checkpoint."""
+"""The main job: train a network with Newton steps into a run folder, from scratch or on from a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from .backends import select_backend
-from .costs import ClassicalMachine, CostModel, Hardware, calibrate
+from .costs import ClassicalMachine, CostModel, Hardware
 from .data import DataSet, load_data
 from .errors import ParameterError, RunFolderError
 from .optimizer import QNewton, StepReport
@@ -90,7 +90,7 @@ def build_network(inputs: int, hidden: tuple[int, ...], classes: int, seed: int)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[torch.nn.Module] = []
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1]).to(torch.float64)
 
@@ -206,8 +206,3 @@ class Training:
                 for e in events
             ],
         }
-
-
-def calibrated(config_backend: str) -> ClassicalMachine:
-    """This machine's own rates, measured now, for `--calibrate`."""
-    return calibrate(select_backend(config_backend))

@@ -45,8 +45,8 @@ def condition(
     """Prune to `density`, repair, shift by max(0, -lambda_min) if `definite`, damp, and scale an explicit symmetric H.
 
     `semidefinite` says that H is known to be positive semidefinite: then nothing is shifted, unless it is pruned
-    without a repair that keeps it so, and damping is a certified lower bound. `damping` is a number or "paper" (5e-3 max|H|). scaling="auto" keeps Jacobi only where it lowers the estimated
-    kappa. Bounds are computed after damping. Raises what `qn.solve` raises for a bad matrix, and ParameterError.
+    without a repair that keeps it so, and damping is a certified lower bound. `damping` is a number, or "paper" for
+    5e-3 max|H|. scaling="auto" keeps Jacobi only where it lowers the estimated kappa. Bounds are computed after damping. Raises what `qn.solve` raises for a bad matrix, and ParameterError.
     """
     if not 0 < density <= 1:
         raise ParameterError("density", f"{density!r} is not in (0, 1]", "1 keeps every entry")

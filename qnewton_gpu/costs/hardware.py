@@ -38,7 +38,9 @@ class Hardware:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.gate_time, (int, float)) and math.isfinite(self.gate_time) and self.gate_time > 0):
-            raise ParameterError("gate_time", f"{self.gate_time!r} is not a number of seconds > 0", "Use for example 1e-7")
+            raise ParameterError(
+                "gate_time", f"{self.gate_time!r} is not a number of seconds > 0", "Use for example 1e-7"
+            )
         if self.access not in ACCESS:
             raise UnknownNameError.among("access", self.access, ACCESS)
         if self.readout not in READOUT:
@@ -105,7 +107,9 @@ class ClassicalMachine:
         try:
             return cls(**json.loads(text))
         except (TypeError, ValueError) as problem:
-            raise FileFormatError("machine", f"{name} is no machine file ({problem})", "See costs/machines/reference.json") from None
+            raise FileFormatError(
+                "machine", f"{name} is no machine file ({problem})", "See costs/machines/reference.json"
+            ) from None
 
 
 def calibrate(backend: Backend, *, size: int = 1200, repeats: int = 5) -> ClassicalMachine:

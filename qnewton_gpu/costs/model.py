@@ -43,7 +43,7 @@ def repetitions(success_probability: float, amplification: bool) -> float:
 
 
 def readout_preparations(readout: str, size: int, epsilon: float) -> float:
-    """Preparations of the state until all N amplitudes are known to l2 error epsilon (METHODS: 0.65 N/eps^2 or N/eps)."""
+    """Preparations of the state until all N amplitudes are known to l2 error epsilon: 0.65 N/eps^2 or N/eps."""
     return {"none": 1.0, "copies": 0.65 * size / epsilon**2, "inverse": size / epsilon}[readout]
 
 
@@ -53,13 +53,15 @@ def query_depth(access: str, size: int, nonzeros: int) -> float:
 
 
 def jennings_queries(kappa: float, alpha: float, epsilon: float) -> float:
-    """Queries of the randomised-walk solver that the Q-Newton paper plans with (arXiv 2305.11352 v1), repetitions included.
+    """Queries of the solver that the Q-Newton paper plans with (arXiv 2305.11352 v1), repetitions included.
 
     Q/(0.39 - 0.204 eps); alpha is the block-encoding norm over ||H||. The released code multiplies by alpha once
     more, which is an error. Raises ParameterError outside eps <= 0.24, kappa >= sqrt(12).
     """
     if not 0 < epsilon <= 0.24:
-        raise ParameterError("epsilon", f"{epsilon!r} is outside (0, 0.24], where the bound holds", "Use epsilon <= 0.24")
+        raise ParameterError(
+            "epsilon", f"{epsilon!r} is outside (0, 0.24], where the bound holds", "Use epsilon <= 0.24"
+        )
     if kappa < math.sqrt(12):
         raise ParameterError("kappa", f"{kappa!r} is below sqrt(12), where the bound holds", "Round kappa up to 3.4642")
     walk = 1741 * alpha * math.e / 500 * math.sqrt(kappa**2 + 1)

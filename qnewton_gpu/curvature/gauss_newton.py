@@ -16,7 +16,7 @@ LARGEST_TABLE = 1 << 24  # entries of the products of inputs that are held at on
 
 @dataclass(frozen=True)
 class _LinearLayer:
-    """A Linear layer's input h, (B, in), and delta = G's part at its output, (C, B, out): its rows of G are delta x h."""
+    """A Linear layer's input h, (B, in), and delta = G at its output, (C, B, out): its rows of G are delta x h."""
 
     weight: slice | None
     bias: slice | None
@@ -110,7 +110,7 @@ class GaussNewton:
 
     @cached_property
     def frobenius_squared(self) -> float:
-        """||G||_F^2 = tr(GGN), exact: sum_l (1 + ||h_l||^2) ||delta_l||^2 where all layers are Linear, else from every row."""
+        """||G||_F^2 = tr(GGN), exact: sum_l (1 + ||h_l||^2) ||delta_l||^2 for Linear layers, else from every row."""
         if self._linear_layers is None:
             return sum(float((rows**2).sum()) for rows in self._row_chunks())
         total = 0.0

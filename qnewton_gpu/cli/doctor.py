@@ -1,0 +1,89 @@
+"""`qnewton doctor`: what this machine can run, and the command that installs what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib import metadata
+
+NEEDED = ("numpy", "scipy", "torch", "nvtx", "rich", "scikit-learn", "matplotlib", "platformdirs")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+def run(options: argparse.Namespace) -> int:
+    from .tables import table
+
+    rows = [*_packages(), *_machine()]
+    if all(state != "missing" for _, state, _ in rows):
+        rows += [*_data(), *_cache(), *_self_test()]
+    print(table(("what", "state", "remark"), rows))
+    return 0 if all(state not in ("missing", "failed") for _, state, _ in rows) else 1
+
+
+def _packages() -> Iterator[tuple[str, str, str]]:
+    yield "python", platform.python_version(), ""
+    for name in NEEDED:
+        try:
+            yield name, metadata.version(name), ""
+        except metadata.PackageNotFoundError:
+            yield name, "missing", f"pip install {name}"
+
+
+def _machine() -> Iterator[tuple[str, str, str]]:
+    from ..backends import select_backend
+
+    backend = select_backend("cpu")
+    yield "backend cpu", "ready", f"{backend.device}, {backend.available_bytes() / 2**30:.1f} GiB free"
+    found = "an NVIDIA driver is here" if shutil.which("nvidia-smi") else "no NVIDIA driver was found"
+    yield "backend gpu", "not in this version", f"{found}; everything runs on the CPU"
+
+
+def _data() -> Iterator[tuple[str, str, str]]:
+    from ..data import load_data
+    from ..errors import QNewtonError
+
+    for name in ("digits", "mnist"):
+        try:
+            data = load_data(name)
+        except QNewtonError as problem:
+            yield f"data {name}", "not here", problem.remedy
+        else:
+            yield (
+                f"data {name}",
+                "ready",
+                f"{len(data.train_inputs)} training and {len(data.test_inputs)} test examples",
+            )
+
+
+def _cache() -> Iterator[tuple[str, str, str]]:
+    from ..polynomials.cache import cache_folder
+
+    folder = cache_folder()
+    entries = len(list(folder.glob("*.npz"))) if folder.is_dir() else 0
+    place = folder
+    while not place.exists():
+        place = place.parent
+    writable = os.access(place, os.W_OK)
+    remark = "" if writable else "set QNEWTON_CACHE_DIR to a folder that can be written"
+    yield "phase cache", f"{entries} entries" if writable else "read-only", remark or str(folder)
+
+
+def _self_test() -> Iterator[tuple[str, str, str]]:
+    """A small system by every solver, against its exact solution."""
+    import numpy as np
+
+    from ..linear_solve import solve
+    from ..solvers import SOLVERS
+
+    A = np.diag(np.linspace(0.2, 1.0, 8)) + 0.01
+    exact = np.arange(8.0)
+    for solver in SOLVERS:
+        solution = solve(A, A @ exact, solver=solver, tolerance=1e-8)
+        good = solution.solved and np.allclose(solution.x, exact, rtol=1e-6, atol=1e-6)
+        yield f"solver {solver}", "ready" if good else "failed", f"relative residual {solution.relative_residual:.1e}"

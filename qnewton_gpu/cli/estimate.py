@@ -1,0 +1,113 @@
+"""`qnewton estimate`: predicted costs of every solver and break-even gate times, without solving."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .machines import add_machine_arguments, cost_model_from, describe
+
+if TYPE_CHECKING:
+    from ..costs import Cost, CostModel
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("matrix", type=Path, nargs="?", default=None, metavar="MATRIX", help=".mtx, .npz or .npy; or state the system:")
+    add("--size", type=int, default=1024, metavar="N", help="order of a stated system")
+    add("--kappa", type=float, default=100.0, help="condition number of a stated system")
+    add("--row-nonzeros", type=int, default=8, metavar="D", help="entries a row of a stated system")
+    add("--alpha", type=float, default=1.0, help="norm of the block encoding over ||H|| of a stated system")
+    add("--tolerance", type=float, default=1e-2, help="relative residual")
+    add("--encoding", default="auto", help="auto, walk or dilation")
+    add_machine_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    model = cost_model_from(options)
+    print(describe(model))
+    for comparison in (model, model.honest()):
+        known, costs = _of_matrix(options, comparison) if options.matrix else _of_stated(options, comparison)
+        print()
+        print(f"{comparison.comparison} comparison, readout {comparison.hardware.readout}: {known}")
+        print(cost_table(costs, comparison))
+        if comparison.comparison == "honest" == model.comparison:
+            break
+    return 0
+
+
+def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
+    import numpy as np
+
+    from ..backends import select_backend
+    from ..conditioning import estimate_spectrum
+    from ..operators import as_operator
+    from ..scheduler import Scheduler
+    from ..solvers import LinearSystem
+    from .files import load_array
+
+    backend = select_backend("auto")
+    operator = as_operator(load_array(options.matrix, "MATRIX"), backend)
+    bounds = estimate_spectrum(operator, backend=backend)
+    system = LinearSystem(operator, backend.asarray(np.zeros((operator.shape[0], 1))), bounds, options.tolerance)
+    costs = Scheduler(model, encoding=options.encoding, backend=backend).costs(system, model)
+    size = f"N = {operator.shape[0]}, {operator.nonzeros} entries"
+    return f"{options.matrix}, {size}, kappa {bounds.kappa:.4g} ({bounds.method})", costs
+
+
+def _of_stated(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
+    from ..costs import FIRST_SUCCESS_PROBABILITY, jennings_queries
+    from ..errors import ParameterError
+    from ..polynomials import inverse_degree, round_down_to_grid, round_up_to_grid
+
+    n, kappa, d, eps = options.size, options.kappa, options.row_nonzeros, options.tolerance
+    for name, value, least in (
+        ("size", n, 1),
+        ("kappa", kappa, 1),
+        ("row-nonzeros", d, 1),
+        ("alpha", options.alpha, 1),
+    ):
+        if not (math.isfinite(value) and value >= least):
+            raise ParameterError(f"--{name}", f"{value!r} is not a finite number >= {least}", "State a real system")
+    if not 0 < eps < 1:
+        raise ParameterError("--tolerance", f"{eps!r} is not between 0 and 1", "Give a relative residual such as 1e-2")
+    entries = n * min(d, n)
+
+    def quantum(name: str, queries: float, p: float) -> Cost:
+        return model.quantum(
+            name, queries=queries, rounds=1, success_probability=p, size=n, nonzeros=entries, epsilon=eps
+        )
+
+    degree = inverse_degree(round_up_to_grid(kappa * options.alpha), eps)
+    costs = {
+        "qsvt": quantum("qsvt", degree, round_down_to_grid(FIRST_SUCCESS_PROBABILITY)),
+        "cholesky": model.dense_factorisation("cholesky", n),
+        "lu": model.dense_factorisation("lu", n),
+        "cg": model.conjugate_gradients(
+            kappa=kappa, epsilon=eps, product_flops=2.0 * entries, product_bytes=12.0 * entries
+        ),
+    }
+    if eps <= 0.24:
+        # the count holds from kappa = sqrt(12) on and includes its repetitions
+        queries = jennings_queries(max(kappa, math.sqrt(12) + 1e-12), options.alpha, eps)
+        costs["jennings (formula)"] = quantum("jennings", queries, 1.0)
+    return (
+        f"stated: N = {n}, {d} entries a row, kappa {kappa:.4g}, alpha/||H|| {options.alpha:.4g}, tolerance {eps:.1e}",
+        costs,
+    )
+
+
+def cost_table(costs: dict[str, Cost], model: CostModel) -> str:
+    """Projected seconds of each solver, its factors, and the gate time at which the circuits would break even."""
+    from .tables import seconds, table
+
+    classical = min(costs[name].seconds for name in model.candidates if name != "qsvt")
+    rows = []
+    for name, cost in sorted(costs.items(), key=lambda item: item[1].seconds):
+        quantum = "gate_time" in cost.factors
+        break_even = seconds(model.break_even_gate_time(cost, classical)) if quantum else "-"
+        factors = ", ".join(f"{key} {value:.3g}" for key, value in cost.factors.items() if value)
+        rows.append((name, seconds(cost.seconds), "yes" if name in model.candidates else "no", break_even, factors))
+    return table(("solver", "projected", "candidate", "break-even gate time", "factors"), rows)

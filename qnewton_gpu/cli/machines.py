@@ -1,0 +1,67 @@
+"""The options that state the two machines of a projection, shared by train, solve and estimate."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..costs import ClassicalMachine, CostModel, Hardware
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the machines that projected seconds belong to")
+    group.add_argument("--gate-time", type=float, default=1e-7, metavar="SECONDS", help="of one logical gate")
+    group.add_argument(
+        "--access", default="qram", help="qram: a query takes log2(N)^2 gates; qrom: one for each stored entry"
+    )
+    group.add_argument(
+        "--charge-readout", default="none", help="none; copies: 0.65 N/eps^2 preparations; inverse: N/eps preparations"
+    )
+    group.add_argument(
+        "--comparison",
+        default="paper",
+        help="paper: LU against the circuit alone; honest: best classical, readout charged",
+    )
+    group.add_argument("--machine", default="reference", help="classical machine: a shipped name or a JSON file")
+    group.add_argument("--calibrate", action="store_true", help="measure this machine and use it as the classical one")
+
+
+def hardware_from(options: argparse.Namespace) -> Hardware:
+    from ..costs import Hardware
+
+    return Hardware(gate_time=options.gate_time, access=options.access, readout=options.charge_readout)
+
+
+def classical_from(options: argparse.Namespace) -> ClassicalMachine:
+    from ..backends import select_backend
+    from ..costs import ClassicalMachine, calibrate
+
+    if options.calibrate:
+        return calibrate(select_backend(getattr(options, "backend", "auto")))
+    return ClassicalMachine.load(options.machine)
+
+
+def cost_model_from(options: argparse.Namespace) -> CostModel:
+    from ..costs import CostModel
+
+    return CostModel(hardware_from(options), classical_from(options), options.comparison)
+
+
+def describe(model: CostModel) -> str:
+    """Both machines and what is taken for granted, in a few lines."""
+    lines = [
+        "projected seconds are those of two stated machines:",
+        "  quantum   " + "; ".join(model.hardware.assumptions()),
+    ]
+    c = model.classical
+    lines.append(
+        f"  classical  {c.name}: Cholesky {c.cholesky_flops / 1e9:.4g} and LU {c.lu_flops / 1e9:.4g} GFLOP/s, "
+        f"memory {c.bandwidth / 1e9:.4g} GB/s"
+    )
+    candidates = {
+        "paper": "paper: LU is the only classical candidate, assembling the matrix is not charged",
+        "honest": "honest: the best of Cholesky, LU and CG, with assembly, state preparation and readout charged",
+    }
+    lines.append(f"  comparison {candidates[model.comparison]}")
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""`qnewton solve`: one linear system from files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .machines import add_machine_arguments, cost_model_from, describe
+
+if TYPE_CHECKING:
+    from ..solvers import Solution
+
+NOT_SOLVED = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("matrix", type=Path, metavar="MATRIX", help="symmetric matrix: .mtx, .npz (SciPy sparse) or .npy")
+    add("rhs", type=Path, nargs="?", default=None, metavar="RHS", help="right-hand side; ones if not given")
+    add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
+    add("--encoding", default="auto", help="auto, walk or dilation")
+    add("--mode", default="auto", help="auto, subspace or fused")
+    add("--backend", default="auto", help="auto or cpu")
+    add("--tolerance", type=float, default=1e-6, help="relative residual")
+    add("--max-queries", type=int, default=10**6)
+    add("--out", type=Path, default=None, metavar="X", help="where x goes, .npy; <MATRIX>.x.npy if not given")
+    add_machine_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from ..linear_solve import solve
+    from .files import load_array, load_vector
+
+    matrix = load_array(options.matrix, "MATRIX")
+    rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(matrix.shape[0])
+    model = cost_model_from(options)
+    solution = solve(
+        matrix,
+        rhs,
+        solver=options.solver,
+        encoding=options.encoding,
+        mode=options.mode,
+        tolerance=options.tolerance,
+        backend=options.backend,
+        hardware=model,
+        max_queries=options.max_queries,
+    )
+    print(describe(model))
+    print(solution_text(solution))
+    if not solution.solved:
+        return NOT_SOLVED
+    out = options.out or options.matrix.with_suffix(".x.npy")
+    np.save(out, solution.x)
+    print(f"x written to {out}")
+    return 0
+
+
+def solution_text(solution: Solution) -> str:
+    """What is known of a solution, a line each."""
+    from .tables import seconds, table
+
+    resources = solution.resources
+    bounds = resources.get("bounds")
+    rows = [("status", solution.status.value), ("", solution.message), ("solver", solution.solver)]
+    if bounds is not None:
+        how = "certified" if bounds.certified else "estimated"
+        rows.append(("kappa bound", f"{bounds.kappa:.6g}, {how}: {bounds.method}, {bounds.matvecs} products"))
+    if "encoding" in resources:
+        rows += [
+            ("encoding, mode", f"{resources['encoding']}, {resources['mode']}"),
+            ("alpha", f"{resources['alpha']:.6g}"),
+            ("degree, queries", f"{resources['degree']}, {solution.queries} in {len(solution.history)} rounds"),
+            ("polynomial kappa", f"{resources['kappa']:.6g}, on the grid {resources['kappa_on_grid']:.6g}"),
+            ("qubits", f"{resources['system_qubits']} system, {resources['ancilla_qubits']} ancilla"),
+        ]
+    if solution.success_probability is not None:
+        rows.append(("success probability", f"{solution.success_probability:.6g}"))
+    rows += [
+        ("relative residual", f"{solution.relative_residual:.3e}, recomputed in FP64"),
+        ("simulated", f"{seconds(solution.simulated_seconds)}, on this machine"),
+        ("projected", f"{seconds(solution.projected_seconds)}, on the stated machines"),
+    ]
+    return table(("solution", ""), rows)

@@ -1,0 +1,202 @@
+"""`qnewton train`: the main job, with a live bar on a terminal and one plain line a step in a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .machines import add_machine_arguments, classical_from, describe, hardware_from
+
+if TYPE_CHECKING:
+    from ..training import TrainConfig, Training
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """16,16 -> (16, 16); nothing, or 0, is a network without hidden layer."""
+    return tuple(int(width) for width in text.split(",") if width and width != "0")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", default="digits", help="digits, mnist, or mnist:PATH")
+    add("--hidden", type=_widths, default=(16,), metavar="16,16", help="widths of the hidden layers")
+    add("--curvature", default="ggn", help="ggn, hessian or fisher")
+    add("--partition", default="network", help="one system for the network, or one for each layer")
+    add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
+    add("--encoding", default="auto", help="block encoding of the quantum solver: auto, gram, walk or dilation")
+    add("--mode", default="auto", help="how the circuit is simulated: auto, subspace or fused")
+    add("--backend", default="auto", help="auto or cpu")
+    add("--steps", type=int, default=10)
+    add(
+        "--batch-size", type=int, default=None, metavar="B", help="examples a step; the whole training set if not given"
+    )
+    add("--seed", type=int, default=0, help="of the weights and of the batches")
+    add("--damping", type=float, default=0.1, help="Levenberg-Marquardt damping of the first step")
+    add(
+        "--damping-floor", type=float, default=None, help="least damping; 1e-8 for the full batch, 0.03 for minibatches"
+    )
+    add("--weight-decay", type=float, default=1e-4)
+    add("--lr", type=float, default=1.0, help="length of a step")
+    add("--tolerance", type=float, default=1e-2, help="relative residual of every linear system")
+    add("--density", type=float, default=1.0, help="prune each matrix to this fraction of entries a row")
+    add("--compensate", default="diagonal", help="repair after pruning: diagonal, shift or none")
+    add("--scaling", default="none", help="none, jacobi, or auto: Jacobi where it lowers kappa")
+    add("--max-queries", type=int, default=10**6, help="of one quantum solve")
+    add("--threads", type=int, default=None, help="CPU threads; all cores if not given")
+    add("--out", type=Path, default=None, metavar="RUN", help="run folder; a new one in runs/ if not given")
+    add(
+        "--resume",
+        type=Path,
+        default=None,
+        metavar="RUN",
+        help="continue the run in this folder; its config.json decides",
+    )
+    add_machine_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads triple the time on a busy machine
+    import torch
+
+    from ..errors import NonFiniteLossError, ParameterError
+    from ..training import Training
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ParameterError("threads", f"{options.threads} is below 1", "Use 1 or more")
+        torch.set_num_threads(options.threads)
+    if options.resume is not None:
+        training = Training.resume(options.resume)
+        print(f"resumed {training.folder.path} at step {training.step} of {training.config.steps}")
+    else:
+        training = Training(config_from(options), None, options.out)
+    _introduce(training)
+    try:
+        lines = _train_with_progress(training)
+    except (KeyboardInterrupt, NonFiniteLossError) as problem:
+        _finish(training, training.folder.steps())
+        stopped = "interrupted" if isinstance(problem, KeyboardInterrupt) else str(problem)
+        print(f"{stopped}; nothing is lost: qnewton train --resume {training.folder.path}", file=sys.stderr)
+        return 130 if isinstance(problem, KeyboardInterrupt) else 2
+    _finish(training, lines)
+    return 0
+
+
+def config_from(options: argparse.Namespace) -> TrainConfig:
+    from ..training import TrainConfig
+
+    floor = options.damping_floor
+    if floor is None:
+        floor = 1e-8 if options.batch_size is None else 0.03
+    return TrainConfig(
+        data=options.data,
+        hidden=options.hidden,
+        curvature=options.curvature,
+        partition=options.partition,
+        solver=options.solver,
+        encoding=options.encoding,
+        mode=options.mode,
+        backend=options.backend,
+        density=options.density,
+        compensate=options.compensate,
+        scaling=options.scaling,
+        damping=options.damping,
+        damping_floor=floor,
+        weight_decay=options.weight_decay,
+        lr=options.lr,
+        tolerance=options.tolerance,
+        max_queries=options.max_queries,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        comparison=options.comparison,
+        hardware=hardware_from(options),
+        classical=classical_from(options),
+    )
+
+
+def _introduce(training: Training) -> None:
+    config = training.config
+    widths = [training.data.train_inputs.shape[1], *config.hidden, training.data.classes]
+    print(
+        f"{config.data}: {len(training.data.train_inputs)} training, {len(training.data.test_inputs)} test examples, "
+        f"network {'-'.join(map(str, widths))}, {config.curvature}, seed {config.seed}"
+    )
+    print(describe(config.model))
+    sys.stdout.flush()
+
+
+def step_text(line: dict[str, Any]) -> str:
+    """One plain line for a step; every number of seconds says its clock."""
+    systems = line["systems"]
+    kappa = max((s["kappa"] or float("inf") for s in systems), default=float("nan"))
+    chosen = "+".join(s["solver"] for s in systems)
+    honest = "+".join(s["honest_solver"] for s in systems)
+    queries = sum(s["queries"] for s in systems)
+    projected = sum(s["projected_seconds"] or 0.0 for s in systems)
+    return (
+        f"step {line['step'] + 1:3d}  loss {line['loss']:.4f}  accuracy {line['accuracy']:.4f}  "
+        f"damping {line['damping']:.2e}  kappa {kappa:8.1f}  {chosen:8s}  queries {queries:5d}  "
+        f"projected {projected:.2e} s  simulated {line['simulated_seconds']:.2f} s  honest: {honest}"
+        + ("" if line["accepted"] else "  REJECTED")
+    )
+
+
+def _train_with_progress(training: Training) -> list[dict[str, Any]]:
+    if not sys.stdout.isatty():
+        return training.run(lambda line: print(step_text(line), flush=True))
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("first step", total=training.config.steps, completed=training.step)
+
+        def show(line: dict[str, Any]) -> None:
+            progress.console.print(step_text(line), highlight=False, soft_wrap=True)
+            system = max(line["systems"], key=lambda s: s["kappa"] or float("inf"))
+            progress.update(
+                task,
+                advance=1,
+                description=f"loss {line['loss']:.4f}  accuracy {line['accuracy']:.4f}  "
+                f"kappa {system['kappa'] or float('inf'):.0f}  {system['solver']}",
+            )
+
+        return training.run(show)
+
+
+def _finish(training: Training, lines: list[dict[str, Any]]) -> None:
+    from ..report import build_report
+
+    build_report(training.folder)
+    print(summary(lines))
+    print(f"run folder: {training.folder.path}  (report.html, timeline.json, steps.jsonl, checkpoint.pt)")
+
+
+def summary(lines: list[dict[str, Any]]) -> str:
+    """The closing table: steps, accuracy, systems per solver, queries, and seconds on the two clocks."""
+    from .tables import table
+
+    if not lines:
+        return "no step was finished"
+    systems = [s for line in lines for s in line["systems"]]
+    counts = Counter(s["solver"] for s in systems)
+    honest = Counter(s["honest_solver"] for s in systems)
+    reached = next((line["step"] + 1 for line in lines if line["accuracy"] >= 0.97), None)
+    rows = [
+        ("steps", f"{len(lines)}, of which {sum(not line['accepted'] for line in lines)} rejected"),
+        ("test accuracy", f"{lines[-1]['accuracy']:.4f}; 97 % " + (f"at step {reached}" if reached else "not reached")),
+        ("training loss", f"{lines[-1]['loss']:.4f}"),
+        ("systems per solver", ", ".join(f"{name} {n}" for name, n in counts.items())),
+        ("honest comparison would take", ", ".join(f"{name} {n}" for name, n in honest.items())),
+        ("queries", str(sum(s["queries"] for s in systems))),
+        ("simulated", f"{sum(line['simulated_seconds'] for line in lines):.2f} s, on this machine, whole steps"),
+        (
+            "projected",
+            f"{sum(s['projected_seconds'] or 0.0 for s in systems):.3e} s, on the stated machines, solves only",
+        ),
+    ]
+    return table(("run", ""), rows)
