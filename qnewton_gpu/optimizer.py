@@ -13,6 +13,7 @@ from .costs import CostModel
 from .curvature import CURVATURES, Curvature, Objective, make_curvature
 from .errors import CombinationError, ParameterError, UnknownNameError
 from .scheduler import Plan, Scheduler
+from .simulation import choose_mode
 from .solvers import QUANTUM, Solution
 from .stages import stage
 from .systems import BlockSystem, SystemOptions, build_systems
@@ -93,6 +94,8 @@ class QNewton(torch.optim.Optimizer):
         self.options = SystemOptions(
             curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance
         )
+        if self.options.by_factor:
+            choose_mode(self.scheduler.mode, "gram")
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
         self._success_probability: dict[str, float] = {}

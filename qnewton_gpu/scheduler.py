@@ -54,7 +54,8 @@ class Scheduler:
         if encoding != "auto" and encoding not in ENCODINGS:
             raise UnknownNameError.among("encoding", encoding, ("auto", *ENCODINGS))
         choose_mode(mode, encoding)
-        self.model, self.solver, self.encoding = model or CostModel(), solver, encoding
+        self.model, self.solver = model or CostModel(), solver
+        self.encoding, self.mode = encoding, mode
         self.backend = select_backend(backend)
         self._solvers = {
             name: make_solver(name, encoding=encoding, mode=mode, max_queries=max_queries) for name in SOLVERS

@@ -15,6 +15,8 @@ import torch
 
 from .backends.base import Backend
 from .conditioning import condition, estimate_spectrum
+from .conditioning.condition import SCALINGS
+from .conditioning.pruning import REPAIRS
 from .curvature import Curvature, Objective
 from .curvature.gauss_newton import GaussNewton
 from .errors import CombinationError, ParameterError, UnknownNameError
@@ -40,6 +42,10 @@ class SystemOptions:
     def __post_init__(self) -> None:
         if self.partition not in PARTITIONS:
             raise UnknownNameError.among("partition", self.partition, PARTITIONS)
+        if self.scaling not in SCALINGS:
+            raise UnknownNameError.among("scaling", self.scaling, SCALINGS)
+        if self.compensate not in (*REPAIRS, None):
+            raise UnknownNameError.among("compensate", self.compensate, (*REPAIRS, "None"))
         if not 0 < self.density <= 1:
             raise ParameterError("density", f"{self.density!r} is not in (0, 1]", "1 keeps every entry of the matrix")
         if not 0 < self.tolerance < 1:
