@@ -19,7 +19,7 @@ from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
 from ..encodings import encode
 from ..encodings.base import BlockEncoding, Side
 from ..encodings.gram import GramEncoding, ReducedGram
-from ..errors import NotEnoughMemoryError
+from ..errors import NotEnoughMemoryError, ParameterError
 from ..polynomials import Parity, cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
 from ..simulation import choose_mode, run_sequence
 from ..stages import stage
@@ -33,6 +33,8 @@ from .base import (
     relative_residuals,
 )
 from .refinement import STAGNATION, split_tolerance
+
+PREIMAGE_TOLERANCE = 1e-8
 
 
 class Formulation(Protocol):
@@ -86,7 +88,19 @@ class _GramPreimage:
     def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
         self.system, self.backend, self.kappa = system, backend, encoding.kappa
         self.norm = column_norms(system.preimage, backend)
+        self.full = encoding
         self.encoding = ReducedGram(encoding, system.rhs, self.norm)
+
+    def check(self) -> None:
+        """Raise ParameterError where r is no preimage: x would be right and the success probability wrong."""
+        image = self.encoding.alpha * self.full.rmatvec(self.system.preimage)
+        distance = column_norms(image - self.system.rhs, self.backend)
+        if not bool((distance <= PREIMAGE_TOLERANCE * self.encoding.alpha * self.norm).all()):
+            raise ParameterError(
+                "preimage",
+                f"r misses G~^t r = rhs by {float(distance.max()):.3g}",
+                "Pass r with G~^t r = rhs, G~ = [G; sqrt(damping) I], or None",
+            )
 
     def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
         xp, g = self.backend.xp, self.system.rhs
@@ -143,6 +157,8 @@ class QSVT:
         with stage("encode"):
             began = time.perf_counter()
             formulation = self._formulate(system, backend)
+            if isinstance(formulation, _GramPreimage):
+                formulation.check()
             run = _Run(self, system, formulation, backend)
         try:
             with stage("solve"):

@@ -107,7 +107,7 @@ def test_the_zero_matrix_is_singular(A: Any, solver: str) -> None:
 def test_kappa_beyond_double_precision_is_refused(smallest: float, solver: str) -> None:
     solution = checked(with_spectrum(smallest), np.ones(40), solver=solver, tolerance=1e-5)
     assert solution.status is Status.TOO_ILL_CONDITIONED
-    assert "condition number" in solution.message and "damp or scale" in solution.message
+    assert "condition number" in solution.message and "damp" in solution.message
 
 
 def test_kappa_beyond_double_precision_is_refused_for_gram() -> None:
