@@ -34,7 +34,7 @@ check: $(VENV)/.installed-check  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed  ## every table of benchmarks/
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 clean:  ## remove build products and caches; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage .coverage.* htmlcov

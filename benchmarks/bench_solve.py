@@ -1,0 +1,118 @@
+"""How long an exactly simulated QSVT solve takes: `python benchmarks/bench_solve.py`, no arguments needed.
+
+All seconds are on the `simulated` clock (what this machine spends); nothing here is projected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+
+import numpy as np
+from common import RUNS, median, sparse_system, table
+
+import qnewton_gpu as qn
+from qnewton_gpu.polynomials import cached_phase_factors, clear_memory_cache, inverse_polynomial, phase_factors
+
+KAPPA = 50
+TOLERANCE = 1e-2
+TARGET_MILLISECONDS = 50
+PHASES = ((100, 1e-4), (1000, 1e-4), (10_000, 1e-4))
+EXPONENTS = range(10, 19)
+
+
+def bench_one_solve(size: int = 1024) -> None:
+    """The solve of the issue: encode, circuit, FP64 certificate; and the whole call with Lanczos and planning."""
+    A, b = sparse_system(size, KAPPA), np.random.default_rng(1).standard_normal(size)
+    exact = qn.SpectrumBounds(1 / KAPPA, 1.0, certified=True)
+    rows = []
+    for mode in ("subspace", "fused"):
+        for label, bounds in (("given", exact), ("Lanczos", None)):
+            solves: list[qn.Solution] = []
+
+            def call(mode: str = mode, bounds: qn.SpectrumBounds | None = bounds, solves: list = solves) -> None:
+                solves.append(
+                    qn.solve(A, b, solver="qsvt", encoding="walk", mode=mode, tolerance=TOLERANCE, bounds=bounds)
+                )
+
+            whole = median(call)
+            solution = solves[-1]
+            assert solution.solved, solution.message
+            itself = float(np.median([s.simulated_seconds for s in solves[1:]]))
+            rows.append(
+                [mode, label, str(solution.queries), f"{solution.success_probability:.4f}",
+                 f"{solution.relative_residual:.1e}", f"{1e3 * itself:.1f}", f"{1e3 * whole:.1f}"]
+            )  # fmt: skip
+    table(
+        f"simulated: qsvt, walk, N = {size}, 8 entries a row, kappa {KAPPA}, tolerance {TOLERANCE:g}; "
+        f"medians of {RUNS}; target {TARGET_MILLISECONDS} ms for the solve",
+        ["mode", "bounds", "queries", "success", "residual", "solve ms", "whole call ms"],
+        rows,
+    )
+
+
+def bench_phases() -> None:
+    """Building phase factors, and reading them back from the disk, where they are verified again."""
+    rows = []
+    for kappa, epsilon in PHASES:
+        began = time.perf_counter()
+        phases = phase_factors(inverse_polynomial(kappa, epsilon))
+        built = time.perf_counter() - began
+        cached_phase_factors(kappa, epsilon)
+        clear_memory_cache()
+        began = time.perf_counter()
+        cached_phase_factors(kappa, epsilon)
+        read = time.perf_counter() - began
+        rows.append([str(phases.degree), f"{phases.error:.1e}", f"{built:.3f}", f"{read:.3f}"])
+    table(
+        "simulated: phase factors, one run each",
+        ["degree", "error", "built s", "read and verified s"],
+        rows,
+    )
+
+
+def bench_sizes() -> None:
+    """Growth with N at fixed kappa: the queries stay, so the seconds are those of one product."""
+    rows = []
+    for exponent in EXPONENTS:
+        size = 2**exponent
+        A, b = sparse_system(size, KAPPA), np.random.default_rng(1).standard_normal(size)
+        bounds = qn.SpectrumBounds(1 / KAPPA, 1.0, certified=True)
+        seconds = []
+        for _ in range(RUNS if size <= 2**14 else 2):
+            solution = qn.solve(A, b, solver="qsvt", encoding="walk", tolerance=TOLERANCE, bounds=bounds)
+            assert solution.solved, solution.message
+            seconds.append(solution.simulated_seconds)
+        best = float(np.median(seconds[1:]))
+        register = solution.resources["register_size"]
+        rows.append(
+            [f"2^{exponent}", str(register), str(solution.queries), f"{best:.3f}",
+             f"{1e9 * best / solution.queries / A.nnz:.2f}"]
+        )  # fmt: skip
+    table(
+        f"simulated: qsvt, walk, subspace, kappa {KAPPA}, tolerance {TOLERANCE:g}, bounds given",
+        ["N", "register", "queries", "solve s", "ns a query and entry"],
+        rows,
+    )
+
+
+BENCHMARKS = {"solve": bench_one_solve, "phases": bench_phases, "sizes": bench_sizes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", nargs="*", default=list(BENCHMARKS), help=f"some of: {', '.join(BENCHMARKS)}")
+    chosen = parser.parse_args().which
+    unknown = sorted(set(chosen) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; valid ones are {', '.join(BENCHMARKS)}")
+    with tempfile.TemporaryDirectory() as folder:  # the user's own cache neither helps nor grows
+        os.environ["QNEWTON_CACHE_DIR"] = folder
+        for name in chosen:
+            BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main()
