@@ -1,0 +1,118 @@
+"""The main job: 97 % on digits within the promised steps, with both kinds of solver chosen by cost; modes agree."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qnewton_gpu.costs import ClassicalMachine, Hardware
+from qnewton_gpu.runfolder import RunFolder
+from qnewton_gpu.training import TrainConfig, Training
+
+SEEDS = range(10)
+
+
+class Discarded(RunFolder):
+    """Keeps the log in memory: these tests are about the training, not about files."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+        self.lines: list[dict[str, Any]] = []
+
+    def append(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+
+    def steps(self) -> list[dict[str, Any]]:
+        return self.lines
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def locked(self):  # type: ignore[no-untyped-def]
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+@cache
+def run(**options: Any) -> list[dict[str, Any]]:
+    return Training(TrainConfig(**options), Discarded()).run()
+
+
+def steps_to_97(lines: list[dict[str, Any]]) -> int:
+    return next((line["step"] + 1 for line in lines if line["accuracy"] >= 0.97), 99)
+
+
+def solvers(lines: list[dict[str, Any]]) -> list[str]:
+    return [s["solver"] for line in lines for s in line["systems"]]
+
+
+def test_default_run_reaches_97_percent_within_8_steps_on_9_of_10_seeds_and_10_on_all() -> None:
+    reached = [steps_to_97(run(seed=seed)) for seed in SEEDS]
+    print("steps to 97 % for seeds 0-9:", reached)
+    assert sum(steps <= 8 for steps in reached) >= 9 and max(reached) <= 10
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_both_kinds_of_solver_are_chosen_by_predicted_cost(seed: int) -> None:
+    lines = run(seed=seed)
+    assert set(solvers(lines)) == {"qsvt", "lu"}
+    for line in lines:
+        assert line["accepted"]
+        for s in line["systems"]:
+            costs = {name: s["predicted"][name]["projected_seconds"] for name in ("qsvt", "lu")}
+            assert s["solver"] == min(costs, key=costs.__getitem__) and s["solver"] in s["reason"]
+            assert s["status"] == "solved" and s["relative_residual"] <= s["tolerance"] and s["kappa_certified"]
+            assert s["honest_solver"] == "cg"
+
+
+def test_the_classical_machine_and_the_gate_time_move_the_choice() -> None:
+    reference = ClassicalMachine.load()
+    slow = ClassicalMachine("slow", reference.cholesky_flops, reference.lu_flops / 100, reference.bandwidth)
+    assert set(solvers(run(steps=3, classical=slow))) == {"qsvt"}
+    assert set(solvers(run(steps=3, hardware=Hardware(gate_time=1e-5)))) == {"lu"}
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(s, marks=pytest.mark.slow) for s in range(2, 10))])
+def test_quantum_steps_train_as_fast_as_cholesky(seed: int) -> None:
+    quantum, classical = run(seed=seed, solver="qsvt"), run(seed=seed, solver="cholesky")
+    assert set(solvers(quantum)) == {"qsvt"} and set(solvers(classical)) == {"cholesky"}
+    assert steps_to_97(quantum) == steps_to_97(classical) <= 10
+
+
+def test_the_success_probability_of_every_quantum_step_is_far_from_zero() -> None:
+    probabilities = [s["success_probability"] for line in run(seed=0, solver="qsvt") for s in line["systems"]]
+    assert all(0.01 < p < 0.2 for p in probabilities)
+
+
+def test_layer_partition_trains_too() -> None:
+    lines = run(seed=0, partition="layer")
+    assert steps_to_97(lines) <= 10 and len(solvers(lines)) == 20
+
+
+def test_fused_and_subspace_registers_train_alike() -> None:
+    """A network small enough for NumPy to keep the whole register of every solve."""
+    options = {"hidden": (), "density": 0.05, "solver": "qsvt", "steps": 4, "damping": 0.5}
+    fused, subspace = run(mode="fused", **options), run(mode="subspace", **options)
+    for one, two in zip(fused, subspace, strict=True):
+        assert one["accuracy"] == two["accuracy"]
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-9)
+        (a,), (b,) = one["systems"], two["systems"]
+        assert (a["mode"], b["mode"]) == ("fused", "subspace") and a["queries"] == b["queries"]
+        assert a["success_probability"] == pytest.approx(b["success_probability"], rel=1e-9)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "fisher"])
+def test_explicit_curvatures_lower_the_loss_with_quantum_steps(curvature: str) -> None:
+    lines = run(curvature=curvature, hidden=(4,), solver="qsvt", steps=3, damping=1.0)
+    assert lines[-1]["loss"] < lines[0]["loss_before"]
+    assert {s["encoding"] for line in lines for s in line["systems"]} == {"walk"}
+    assert all(s["status"] == "solved" for line in lines for s in line["systems"])
+
+
+def test_minibatches_train() -> None:
+    lines = run(batch_size=256, steps=12, damping_floor=0.03)
+    assert lines[-1]["accuracy"] > 0.93 and min(line["damping"] for line in lines) >= 0.03
