@@ -35,13 +35,15 @@ def _read_mtx(path: Path) -> Any:
 def _read_npz(path: Path) -> Any:
     import scipy.sparse as sp
 
-    return sp.load_npz(path)
+    with path.open("rb") as file:  # left open by NumPy where the archive is broken
+        return sp.load_npz(file)
 
 
 def _read_npy(path: Path) -> Any:
     import numpy as np
 
-    return np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        return np.load(file, allow_pickle=False)
 
 
 _READERS = {".mtx": _read_mtx, ".npz": _read_npz, ".npy": _read_npy}

@@ -50,18 +50,17 @@ def cost_model_from(options: argparse.Namespace) -> CostModel:
 
 def describe(model: CostModel) -> str:
     """Both machines and what is taken for granted, in a few lines."""
-    lines = [
-        "projected seconds are those of two stated machines:",
-        "  quantum   " + "; ".join(model.hardware.assumptions()),
-    ]
     c = model.classical
-    lines.append(
-        f"  classical  {c.name}: Cholesky {c.cholesky_flops / 1e9:.4g} and LU {c.lu_flops / 1e9:.4g} GFLOP/s, "
-        f"memory {c.bandwidth / 1e9:.4g} GB/s"
-    )
-    candidates = {
+    comparisons = {
         "paper": "paper: LU is the only classical candidate, assembling the matrix is not charged",
         "honest": "honest: the best of Cholesky, LU and CG, with assembly, state preparation and readout charged",
     }
-    lines.append(f"  comparison {candidates[model.comparison]}")
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            "projected seconds are those of two stated machines:",
+            "  quantum     " + "\n              ".join(model.hardware.assumptions()),
+            f"  classical   {c.name}: Cholesky {c.cholesky_flops / 1e9:.4g} and LU {c.lu_flops / 1e9:.4g} GFLOP/s, "
+            f"memory {c.bandwidth / 1e9:.4g} GB/s",
+            f"  comparison  {comparisons[model.comparison]}",
+        ]
+    )

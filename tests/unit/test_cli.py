@@ -1,0 +1,272 @@
+"""The command line as a user meets it: what it prints, writes and returns, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+from qnewton_gpu.cli import COMMANDS, INTERRUPTED, USAGE_ERROR, main
+from qnewton_gpu.cli.solve import NOT_SOLVED
+
+SMALL_RUN = ["train", "--hidden", "3", "--steps", "2", "--batch-size", "200"]
+
+
+@pytest.fixture
+def matrix() -> sp.csr_array:
+    return sp.diags_array([-np.ones(19), np.linspace(3, 5, 20), -np.ones(19)], offsets=[-1, 0, 1]).tocsr()
+
+
+def write(path: Path, matrix: sp.csr_array) -> Path:
+    if path.suffix == ".mtx":
+        scipy.io.mmwrite(path, matrix)
+    elif path.suffix == ".npz":
+        sp.save_npz(path, matrix)
+    else:
+        np.save(path, matrix.toarray())
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mtx", ".npz", ".npy"])
+def test_solve_prints_everything_and_writes_x(
+    suffix: str, matrix: sp.csr_array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / f"A{suffix}", matrix)
+    np.save(tmp_path / "b.npy", np.arange(20.0))
+    arguments = ["solve", str(path), str(tmp_path / "b.npy"), "--solver", "qsvt", "--encoding", "walk"]
+    assert main([*arguments, "--tolerance", "1e-8", "--out", str(tmp_path / "x.npy")]) == 0
+    x = np.load(tmp_path / "x.npy")
+    assert np.linalg.norm(matrix @ x - np.arange(20.0)) <= 1e-8 * np.linalg.norm(np.arange(20.0))
+    printed = capsys.readouterr().out
+    for word in ("qsvt", "kappa bound", "alpha", "degree, queries", "success probability", "relative residual"):
+        assert word in printed
+    assert "on this machine" in printed and "on the stated machines" in printed and str(tmp_path / "x.npy") in printed
+
+
+def test_a_right_hand_side_in_matrix_market_format_and_none_at_all(matrix: sp.csr_array, tmp_path: Path) -> None:
+    path = write(tmp_path / "A.npz", matrix)
+    scipy.io.mmwrite(tmp_path / "b.mtx", np.ones((20, 1)))
+    assert main(["solve", str(path), str(tmp_path / "b.mtx"), "--out", str(tmp_path / "x.npy")]) == 0
+    assert main(["solve", str(path)]) == 0
+    assert np.allclose(np.load(tmp_path / "x.npy"), np.load(tmp_path / "A.x.npy"))
+    assert np.load(tmp_path / "x.npy").shape == (20,)
+
+
+def test_an_unsolved_system_writes_nothing_and_returns_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "A.npy", np.ones((2, 2)))
+    np.save(tmp_path / "b.npy", np.array([1.0, 0.0]))
+    assert main(["solve", str(tmp_path / "A.npy"), str(tmp_path / "b.npy"), "--solver", "qsvt"]) == NOT_SOLVED
+    assert "singular" in capsys.readouterr().out and not (tmp_path / "A.x.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("A.npz", b"PK\x03\x04 torn", "cannot be read"),
+        ("A.npy", b"\x93NUMPY\x01\x00", "cannot be read"),
+        ("A.mtx", b"%%MatrixMarket matrix coordinate real general\n3 3 2\n1 1 4.0\n", "cannot be read"),
+        ("A.txt", b"1 2", "Valid names are: .mtx, .npz, .npy"),
+        ("A.mtx", None, "there is no file"),
+    ],
+    ids=["torn npz", "torn npy", "truncated mtx", "other suffix", "missing"],
+)
+def test_bad_files_name_the_argument_and_the_remedy(
+    name: str, content: bytes | None, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert main(["solve", str(tmp_path / name)]) == USAGE_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith("qnewton solve: error: MATRIX: ") and word in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["solve", "{A}", "--solver", "magic"], "auto, qsvt, cholesky, lu, cg"),
+        (["solve", "{A}", "--encoding", "magic"], "walk, gram, dilation"),
+        (["solve", "{A}", "--encoding", "gram"], "GramOperator"),
+        (["solve", "{A}", "--mode", "magic"], "subspace, fused"),
+        (["solve", "{A}", "--backend", "tpu"], "auto, cpu"),
+        (["solve", "{A}", "--tolerance", "0"], "tolerance"),
+        (["solve", "{A}", "--gate-time", "-1"], "gate_time"),
+        (["solve", "{A}", "--access", "ram"], "qram, qrom"),
+        (["solve", "{A}", "--charge-readout", "all"], "none, copies, inverse"),
+        (["solve", "{A}", "--comparison", "fair"], "paper, honest"),
+        (["solve", "{A}", "--machine", "nowhere"], "reference"),
+        (["estimate", "--kappa", "0.5"], "kappa"),
+        (["estimate", "--tolerance", "nan"], "tolerance"),
+        (["train", "--data", "cifar"], "digits, mnist"),
+        (["train", "--curvature", "newton"], "ggn, hessian, fisher"),
+        (["train", "--partition", "block"], "network, layer"),
+        (["train", "--solver", "magic"], "qsvt"),
+        (["train", "--steps", "0"], "steps"),
+        (["train", "--batch-size", "0"], "batch_size"),
+        (["train", "--seed", "-1"], "seed"),
+        (["train", "--hidden", "4,-1"], "hidden"),
+        (["train", "--density", "2"], "density"),
+        (["train", "--damping", "nan"], "damping"),
+        (["train", "--threads", "0"], "threads"),
+        (["train", "--mode", "fused"], "subspace"),
+        (["train", "--encoding", "gram", "--curvature", "hessian"], "walk"),
+        (["train", "--data", "mnist:{tmp}"], "mnist"),
+        (["train", "--resume", "{tmp}"], "config.json"),
+        (["report", "{tmp}"], "config.json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_options_are_typed_errors_before_anything_is_written(
+    arguments: list[str],
+    word: str,
+    matrix: sp.csr_array,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "A.npz", matrix)
+    filled = [text.format(A=tmp_path / "A.npz", tmp=tmp_path) for text in arguments]
+    assert main(filled) == USAGE_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith(f"qnewton {arguments[0]}: error: ") and word in error
+    assert [p.name for p in tmp_path.iterdir()] == ["A.npz"]
+
+
+def test_estimate_ranks_solvers_in_both_comparisons(
+    matrix: sp.csr_array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["estimate"], ["estimate", str(write(tmp_path / "A.mtx", matrix))]):
+        assert main(arguments) == 0
+        printed = capsys.readouterr().out
+        for word in ("paper comparison", "honest comparison", "qsvt", "cholesky", "lu", "cg", "break-even gate time"):
+            assert word in printed
+
+
+def test_estimate_gives_the_break_even_of_the_design_case(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """N = 12544, kappa 100, alpha 2, eps 1e-2, LU at 20 GFLOP/s: Jennings v1 breaks even at 3.3e-6 s."""
+    machine = {"name": "slow", "cholesky_flops": 2e10, "lu_flops": 2e10, "bandwidth": 1e10}
+    (tmp_path / "slow.json").write_text(json.dumps(machine))
+    stated = ["--size", "12544", "--kappa", "100", "--alpha", "2", "--machine", str(tmp_path / "slow.json")]
+    assert main(["estimate", *stated]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("jennings")]
+    assert "3.34e-06 s" in rows[0]
+
+
+def test_train_writes_a_run_folder_and_report_rebuilds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    steps = [line for line in printed.splitlines() if line.startswith("step ")]
+    assert len(steps) == 2 and all(
+        "projected" in line and "simulated" in line and "honest: cg" in line for line in steps
+    )
+    assert "\r" not in printed and "\x1b" not in printed and str(out) in printed
+    for word in ("test accuracy", "systems per solver", "queries", "gate time 1e-07 s", "100 GFLOP/s"):
+        assert word in printed
+    names = {"checkpoint.pt", "config.json", "report.html", "steps.jsonl", "timeline.json"}
+    assert {p.name for p in out.iterdir()} == names
+    before = {name: (out / name).read_bytes() for name in ("report.html", "timeline.json")}
+    for name in before:
+        (out / name).unlink()
+    assert main(["report", str(out)]) == 0
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+
+def test_log_lines_hold_what_the_run_folder_promises(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--gate-time", "1e-10", "--out", str(out)]) == 0
+    lines = [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1]
+    assert {"loss", "accuracy", "damping", "accepted", "systems"} <= set(lines[0])
+    promised = "name size kappa alpha solver encoding reason queries success_probability tolerance relative_residual"
+    promised += " simulated_seconds projected_seconds predicted"
+    assert set(promised.split()) <= set(lines[0]["systems"][0])
+    assert set(lines[0]["systems"][0]["predicted"]) == {"qsvt", "cholesky", "lu", "cg"}
+    stages = {event["name"] for line in lines for event in line["stages"]}
+    assert stages == {"gradient", "curvature", "condition", "plan", "encode", "solve", "verify", "update"}
+    config = json.loads((out / "config.json").read_text())
+    assert config["classical"]["lu_flops"] == 1e11 and config["hardware"]["gate_time"] == 1e-10
+
+
+def test_an_existing_run_is_not_overwritten_and_a_finished_one_resumes_to_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--out", str(out)]) == 0
+    log = (out / "steps.jsonl").read_bytes()
+    assert main([*SMALL_RUN, "--out", str(out)]) == USAGE_ERROR
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", "--resume", str(out)]) == 0
+    assert (out / "steps.jsonl").read_bytes() == log
+
+
+def test_calibration_is_frozen_into_the_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--calibrate", "--out", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["classical"]["name"].startswith("calibrated") and config["classical"]["lu_flops"] != 1e11
+
+
+def test_ctrl_c_leaves_a_run_that_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from qnewton_gpu.training import Training
+
+    real = Training._one_step
+
+    def interrupted(self: Training) -> dict:
+        if self.step == 1:
+            raise KeyboardInterrupt
+        return real(self)
+
+    out = tmp_path / "run"
+    monkeypatch.setattr(Training, "_one_step", interrupted)
+    assert main([*SMALL_RUN, "--out", str(out)]) == INTERRUPTED
+    assert f"--resume {out}" in capsys.readouterr().err and (out / "report.html").exists()
+    monkeypatch.setattr(Training, "_one_step", real)
+    assert main(["train", "--resume", str(out)]) == 0
+    assert len((out / "steps.jsonl").read_text().splitlines()) == 2
+
+
+def test_doctor_checks_every_solver(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("solver qsvt", "solver lu", "torch", "data mnist", "phase cache"))
+    assert "failed" not in printed
+
+
+def test_doctor_names_the_command_for_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from qnewton_gpu.cli import doctor
+
+    monkeypatch.setattr(doctor, "NEEDED", ("numpy", "no-such-package-here"))
+    assert main(["doctor"]) == 1
+    assert "pip install no-such-package-here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0 and "usage: qnewton" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [("--help", ("numpy", "torch", "scipy")), ("estimate", ("torch", "matplotlib", "sklearn", "scipy.linalg"))],
+)
+def test_what_a_command_does_not_need_is_not_imported(arguments: str, absent: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom qnewton_gpu.cli import main\n"
+        f"try: main({arguments.split()!r})\nexcept SystemExit: pass\n"
+        f"print('loaded', [name for name in {absent!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
