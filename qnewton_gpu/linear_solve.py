@@ -81,7 +81,9 @@ def _check_options(
     if mode != "auto" and mode not in MODES:
         raise UnknownNameError.among("mode", mode, ("auto", *MODES))
     if not (isinstance(tolerance, (int, float, np.floating)) and math.isfinite(tolerance) and 0 < tolerance < 1):
-        raise ParameterError("tolerance", f"{tolerance!r} is not between 0 and 1", "Give a relative residual such as 1e-6")
+        raise ParameterError(
+            "tolerance", f"{tolerance!r} is not between 0 and 1", "Give a relative residual such as 1e-6"
+        )
     if not (isinstance(max_queries, (int, np.integer)) and max_queries >= 1):
         raise ParameterError("max_queries", f"{max_queries!r} is not an integer >= 1", "The default is 10**6")
     if not isinstance(hardware, (Hardware, CostModel, type(None))):
@@ -90,7 +92,9 @@ def _check_options(
         raise ParameterError("bounds", f"{bounds!r} is no SpectrumBounds", "Pass SpectrumBounds(lower, upper), or None")
     if bounds is not None and not 0 < bounds.lower <= bounds.upper < math.inf:
         raise ParameterError(
-            "bounds", f"lower = {bounds.lower!r}, upper = {bounds.upper!r} bound no spectrum", "Give 0 < lower <= upper, or None"
+            "bounds",
+            f"lower = {bounds.lower!r}, upper = {bounds.upper!r} bound no spectrum",
+            "Give 0 < lower <= upper, or None",
         )
 
 
@@ -109,7 +113,12 @@ def _check_memory(
         check_memory("encoding", 5 * 8.0 * n * n, backend, "Use encoding='walk', which needs no eigendecomposition")
     dense = solver == "cholesky" or (solver == "lu" and not (isinstance(operator, MatrixOperator) and operator.sparse))
     if dense:
-        check_memory("solver", 24.0 * n * n, backend, f"Use solver='cg' or 'qsvt', which need about {200 * n * columns / 2**20:.3g} MiB")
+        check_memory(
+            "solver",
+            24.0 * n * n,
+            backend,
+            f"Use solver='cg' or 'qsvt', which need about {200 * n * columns / 2**20:.3g} MiB",
+        )
 
 
 def _refusal(system: LinearSystem) -> Solution | None:

@@ -113,6 +113,10 @@ class Factor(Protocol):
 
     @property
     def product_bytes(self) -> float: ...
+    @property
+    def gram_flops(self) -> float:
+        """Floating-point operations of `gram`."""
+        ...
 
     def matvec(self, v: Any) -> Any:
         """G v for v of shape (n, k)."""
@@ -155,6 +159,11 @@ class MatrixFactor:
     def product_bytes(self) -> float:
         return 16.0 * self._stored.size
 
+    @property
+    def gram_flops(self) -> float:
+        m, n = self.shape
+        return float(m) * n * n
+
     def matvec(self, v: Any) -> Any:
         return self.backend.real_product(self.matrix, v)
 
@@ -185,7 +194,9 @@ class GramOperator:
         from .backends import select_backend
 
         if not (isinstance(damping, (int, float, np.floating)) and math.isfinite(damping) and damping > 0):
-            raise ParameterError("damping", f"{damping!r} is not a finite number > 0", "A Gram operator needs some damping")
+            raise ParameterError(
+                "damping", f"{damping!r} is not a finite number > 0", "A Gram operator needs some damping"
+            )
         self.backend = select_backend(backend)
         self.damping = float(damping)
         is_array = isinstance(factor, (np.ndarray, list)) or _is_sparse(factor) or _is_torch(factor)
@@ -209,8 +220,7 @@ class GramOperator:
 
     @property
     def assembly_flops(self) -> float:
-        m, n = self.factor.shape
-        return float(m) * n * n
+        return self.factor.gram_flops
 
     def matvec(self, v: Any) -> Any:
         product = self.factor.normal_matvec(v)
@@ -252,7 +262,9 @@ def _real_matrix(A: Any, argument: str, backend: Backend) -> Any:
         try:
             A = np.asarray(A)
         except (ValueError, TypeError) as problem:
-            raise DataTypeError(argument, f"is not an array ({problem})", "Pass a NumPy, SciPy sparse or torch array") from None
+            raise DataTypeError(
+                argument, f"is not an array ({problem})", "Pass a NumPy, SciPy sparse or torch array"
+            ) from None
     _check_numbers(A.dtype, argument)
     if A.ndim != 2:
         raise ShapeError(argument, f"has {A.ndim} dimensions", "Pass a matrix, an array of two dimensions")
@@ -272,7 +284,11 @@ def _real_matrix(A: Any, argument: str, backend: Backend) -> Any:
 
 def _check_numbers(dtype: np.dtype, argument: str) -> None:
     if np.issubdtype(dtype, np.complexfloating):
-        raise DataTypeError(argument, "is complex, which is not supported yet", "Pass a real matrix, or its real embedding [[Re, -Im], [Im, Re]]")
+        raise DataTypeError(
+            argument,
+            "is complex, which is not supported yet",
+            "Pass a real matrix, or its real embedding [[Re, -Im], [Im, Re]]",
+        )
     if not (np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.bool_)):
         raise DataTypeError(argument, f"holds {dtype}, not numbers", "Convert it to float64")
 
@@ -344,7 +360,9 @@ def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any]
     _check_numbers(array.dtype, "b")
     if array.ndim not in (1, 2) or array.shape[0] != size or array.size == 0:
         raise ShapeError(
-            "b", f"has shape {array.shape}, but A has {size} rows", f"Pass shape ({size},), or ({size}, k) for k right-hand sides"
+            "b",
+            f"has shape {array.shape}, but A has {size} rows",
+            f"Pass shape ({size},), or ({size}, k) for k right-hand sides",
         )
     _check_finite(array, "b")
     shape = array.shape
@@ -369,5 +387,7 @@ def check_memory(argument: str, needed: float, backend: Backend, what_fits: str)
     free = backend.available_bytes()
     if needed > free:
         raise NotEnoughMemoryError(
-            argument, f"needs {needed / 2**30:.3g} GiB, but {free / 2**30:.3g} GiB are free on {backend.device}", what_fits
+            argument,
+            f"needs {needed / 2**30:.3g} GiB, but {free / 2**30:.3g} GiB are free on {backend.device}",
+            what_fits,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .backends.base import Backend
-from .encodings.base import BlockEncoding, Side, other
+from .encodings.base import BlockEncoding, EncodedProducts, Side, other
 from .errors import CombinationError, UnknownNameError
 from .operators import check_memory
 
@@ -43,7 +43,9 @@ def choose_mode(mode: str, encoding_name: str) -> str:
         raise UnknownNameError.among("mode", mode, ("auto", *MODES))
     if mode == "fused" and encoding_name == "gram":
         raise CombinationError(
-            "mode", "fused has no gram register yet", "Use mode='subspace', which is exact, or encoding='walk' with an explicit matrix"
+            "mode",
+            "fused has no gram register yet",
+            "Use mode='subspace', which is exact, or encoding='walk' with an explicit matrix",
         )
     return mode
 
@@ -61,12 +63,20 @@ def check_simulation_memory(mode: str, size: int, register_size: int, columns: i
     if mode == "fused":
         fits = f"mode='subspace' needs {subspace / 2**20:.3g} MiB for the same answer"
     else:
-        fits = f"About {int(backend.available_bytes() / subspace * size * columns)} unknowns (N times columns) would fit"
+        fits = (
+            f"About {int(backend.available_bytes() / subspace * size * columns)} unknowns (N times columns) would fit"
+        )
     check_memory("mode", predicted_bytes(mode, size, register_size, columns), backend, fits)
 
 
 def run_sequence(
-    encoding: BlockEncoding, phases: Any, start: Any, backend: Backend, *, side: Side = "right", mode: str = "subspace"
+    encoding: EncodedProducts,
+    phases: Any,
+    start: Any,
+    backend: Backend,
+    *,
+    side: Side = "right",
+    mode: str = "subspace",
 ) -> Outcome:
     """Run the circuit with reflection phases phi_0..phi_d (phi_d first) on T_side `start`, (N, k) with unit columns.
 
@@ -79,7 +89,7 @@ def run_sequence(
     return MODES[mode](encoding, phases, start, backend, side)
 
 
-def _subspace(encoding: BlockEncoding, phases: Any, start: Any, backend: Backend, side: Side) -> Outcome:
+def _subspace(encoding: Any, phases: Any, start: Any, backend: Backend, side: Side) -> Outcome:
     xp = backend.xp
     product = {"right": encoding.rmatvec, "left": encoding.matvec}
     x, y, image = start.astype(xp.complex128), None, None
@@ -119,13 +129,17 @@ def _fused(encoding: BlockEncoding, phases: Any, start: Any, backend: Backend, s
         v = encoding.lower(psi, side)
         psi = cmath.exp(-1j * phi) * (psi + (cmath.exp(2j * phi) - 1) * encoding.lift(v, side))
     norm = (psi.real**2 + psi.imag**2).sum(axis=0)
-    return _outcome(
-        encoding, encoding.lower(psi, side).real, norm, len(phases) - 1, side, lambda: psi, backend.xp
-    )
+    return _outcome(encoding, encoding.lower(psi, side).real, norm, len(phases) - 1, side, lambda: psi, backend.xp)
 
 
 def _outcome(
-    encoding: BlockEncoding, amplitudes: Any, norm: Any, queries: int, side: Side, register: Callable[[], Any], xp: Any
+    encoding: EncodedProducts,
+    amplitudes: Any,
+    norm: Any,
+    queries: int,
+    side: Side,
+    register: Callable[[], Any],
+    xp: Any,
 ) -> Outcome:
     probability = encoding.inner(amplitudes, amplitudes, side)
     return Outcome(amplitudes, probability, xp.sqrt(norm), queries, register)

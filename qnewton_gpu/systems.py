@@ -83,6 +83,10 @@ class TorchFactor:
     def product_bytes(self) -> float:
         return self.curvature.product_bytes
 
+    @property
+    def gram_flops(self) -> float:
+        return self.curvature.dense_flops
+
     def _through_torch(self, function: Callable[[torch.Tensor], torch.Tensor], vectors: Any) -> Any:
         xp, columns = self.backend.xp, vectors.shape[1]
         pairs = xp.iscomplexobj(vectors)

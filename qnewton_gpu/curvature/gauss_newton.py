@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from .base import Objective
+from .linear_layers import LinearLayer, LinearLayers
 
 Tensor = torch.Tensor
-LARGEST_TABLE = 1 << 24  # entries of the products of inputs that are held at once
-
-
-@dataclass(frozen=True)
-class _LinearLayer:
-    """A Linear layer's input h, (B, in), and delta = G at its output, (C, B, out): its rows of G are delta x h."""
-
-    weight: slice | None
-    bias: slice | None
-    h: Tensor
-    delta: Tensor
-
-    @cached_property
-    def inputs(self) -> Tensor:
-        """h with a one for the bias, (B, in'), without what is not trained."""
-        parts = [self.h] if self.weight is not None else []
-        parts += [torch.ones_like(self.h[:, :1])] if self.bias is not None else []
-        return torch.cat(parts, dim=1)
-
-    @cached_property
-    def index(self) -> Tensor:
-        """Place of the parameter (out, in') in the vector, flat."""
-        out = self.delta.shape[2]
-        parts = []
-        if self.weight is not None:
-            parts.append(torch.arange(self.weight.start, self.weight.stop).view(out, -1))
-        if self.bias is not None:
-            parts.append(torch.arange(self.bias.start, self.bias.stop).view(out, 1))
-        return torch.cat(parts, dim=1).reshape(-1).to(self.h.device)
-
-
-def _layer_pair(first: _LinearLayer, second: _LinearLayer) -> Tensor:
-    """sum_b (sum_c delta delta'^t)_b x (h h'^t)_b: the Kronecker structure makes it one product over the examples."""
-    outs, ins = (first.delta.shape[2], second.delta.shape[2]), (first.inputs.shape[1], second.inputs.shape[1])
-    total = torch.zeros(outs[0] * outs[1], ins[0] * ins[1], dtype=torch.float64, device=first.h.device)
-    at_once = max(1, LARGEST_TABLE // (ins[0] * ins[1]))
-    for start in range(0, len(first.h), at_once):
-        part = slice(start, start + at_once)
-        deltas = torch.einsum("cbo,cbp->bop", first.delta[:, part], second.delta[:, part]).flatten(1)
-        inputs = torch.einsum("bi,bj->bij", first.inputs[part], second.inputs[part]).flatten(1)
-        total.addmm_(deltas.T, inputs)
-    return total.view(*outs, *ins).permute(0, 2, 1, 3).reshape(outs[0] * ins[0], outs[1] * ins[1])
 
 
 class GaussNewton:
     """GGN at theta, (n, n), positive semidefinite, for all parameters or for one block of them (a layer).
 
     The factor G has shape (m, n) with m = B C rows, one for each output of each example. Everything is FP64. The
-    graph of one forward and one backward pass is kept, and every product walks it: J^t u backwards, J v as the
-    derivative of v.(J^t u) by u. Source: Schraudolph, Neural Computation 14 (2002).
+    graph of one forward and one backward pass is kept, and products walk it: J^t u backwards, J v as the derivative of
+    v.(J^t u) by u. Where all trained layers are Linear, ||G||_F and G^t G have a closed form.
+    Source: Schraudolph, Neural Computation 14 (2002).
     """
 
     semidefinite = True
@@ -110,27 +69,24 @@ class GaussNewton:
 
     @cached_property
     def frobenius_squared(self) -> float:
-        """||G||_F^2 = tr(GGN), exact: sum_l (1 + ||h_l||^2) ||delta_l||^2 for Linear layers, else from every row."""
-        if self._linear_layers is None:
-            return sum(float((rows**2).sum()) for rows in self._row_chunks())
-        total = 0.0
-        for layer in self._linear_layers:
-            total += float((layer.inputs**2).sum(-1) @ (layer.delta**2).sum(dim=(0, 2)))
-        return total
+        """||G||_F^2 = tr(GGN), exact: from the closed form, else from every row of G."""
+        if self._closed_form is not None:
+            return self._closed_form.frobenius_squared
+        return sum(float((rows**2).sum()) for rows in self._row_chunks())
 
     def dense(self) -> Tensor:
-        """GGN as an (n, n) tensor: pair by pair of Linear layers, else from the rows of G, a few examples at a time."""
+        """GGN as an (n, n) tensor."""
+        if self._closed_form is not None:
+            return self._closed_form.gram()
         total = torch.zeros(self.size, self.size, dtype=torch.float64, device=self.theta.device)
-        if self._linear_layers is None:
-            for rows in self._row_chunks():
-                total.addmm_(rows.T, rows)
-            return total
-        for i, first in enumerate(self._linear_layers):
-            for second in self._linear_layers[: i + 1]:
-                block = _layer_pair(first, second)
-                total[first.index[:, None], second.index] = block
-                total[second.index[:, None], first.index] = block.T
+        for rows in self._row_chunks():
+            total.addmm_(rows.T, rows)
         return total
+
+    @property
+    def dense_flops(self) -> float:
+        """Floating-point operations of `dense`."""
+        return self._closed_form.gram_flops if self._closed_form is not None else float(self.shape[0]) * self.size**2
 
     @property
     def product_flops(self) -> float:
@@ -156,13 +112,11 @@ class GaussNewton:
         return self.root.part(which).transposed(jacobians).permute(1, 2, 0)
 
     @cached_property
-    def _linear_layers(self) -> list[_LinearLayer] | None:
-        """The Linear layers, if every parameter of this block belongs to one that is called once, on vectors."""
+    def _closed_form(self) -> LinearLayers | None:
+        """G in closed form, if every parameter of this block belongs to a Linear layer called once, on vectors."""
         slices = self.objective.parameters.slices()
         inside = {name: part for name, part in slices.items() if self.block.start <= part.start < self.block.stop}
-        calls = {
-            name: seen for name, seen in self._calls.items() if f"{name}.weight" in inside or f"{name}.bias" in inside
-        }
+        calls = {n: seen for n, seen in self._calls.items() if f"{n}.weight" in inside or f"{n}.bias" in inside}
         owned = {f"{name}.{kind}" for name in calls for kind in ("weight", "bias")}
         alone = all(len(seen) == 1 and seen[0][0].dim() == 2 for seen in calls.values())
         if not alone or not set(inside) <= owned:
@@ -170,7 +124,11 @@ class GaussNewton:
         unit = torch.eye(self.classes, dtype=torch.float64, device=self.theta.device)
         directions = self.root.apply(unit[:, None, :].expand(-1, self.batch, -1))
         deltas = torch.autograd.grad(
-            self._outputs, [seen[0][1] for seen in calls.values()], directions, is_grads_batched=True, retain_graph=True
+            self._outputs,
+            [seen[0][1] for seen in calls.values()],
+            directions,
+            is_grads_batched=True,
+            retain_graph=True,
         )
 
         def local(name: str) -> slice | None:
@@ -178,17 +136,16 @@ class GaussNewton:
             return slice(part.start - self.block.start, part.stop - self.block.start) if part else None
 
         layers = [
-            _LinearLayer(local(f"{name}.weight"), local(f"{name}.bias"), seen[0][0].detach(), delta.detach())
+            LinearLayer.of(seen[0][0].detach(), delta.transpose(0, 1), local(f"{name}.weight"), local(f"{name}.bias"))
             for (name, seen), delta in zip(calls.items(), deltas, strict=True)
         ]
-        return layers if self._agrees(layers) else None
+        closed = LinearLayers(layers, self.size)
+        return closed if self._agrees(closed) else None
 
-    def _agrees(self, layers: list[_LinearLayer]) -> bool:
+    def _agrees(self, closed: LinearLayers) -> bool:
         """One random G^t u both ways: False where a weight is also used outside its layer's own call."""
         generator = torch.Generator().manual_seed(0)
-        u = torch.randn(self.batch, self.classes, generator=generator, dtype=torch.float64).to(self.theta.device)
-        expected = self.pull(u.reshape(-1, 1))[:, 0]
-        product = torch.zeros_like(expected)
-        for layer in layers:
-            product[layer.index] = (torch.einsum("bc,cbo->ob", u, layer.delta) @ layer.inputs).reshape(-1)
-        return torch.allclose(product, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
+        u = torch.randn(self.shape[0], 1, generator=generator, dtype=torch.float64).to(self.theta.device)
+        expected = self.pull(u)
+        tolerance = 1e-12 * float(expected.abs().max())
+        return torch.allclose(closed.pull(u), expected, rtol=1e-9, atol=tolerance)

@@ -21,8 +21,8 @@ def qubits(size: int) -> int:
     return max(size - 1, 0).bit_length()
 
 
-class BlockEncoding(Protocol):
-    """T_L^t S T_R = A/alpha with ||A|| <= alpha guaranteed, not estimated."""
+class EncodedProducts(Protocol):
+    """What the subspace simulation needs of an encoding: its products, and the geometry of their two spaces."""
 
     name: str
     alpha: float
@@ -30,18 +30,6 @@ class BlockEncoding(Protocol):
     ancilla_qubits: int
     register_size: int
     symmetric: bool
-
-    def lift(self, v: Any, side: Side) -> Any:
-        """T_side v for v of shape (N, k): the register, of shape (register_size, k)."""
-        ...
-
-    def lower(self, psi: Any, side: Side) -> Any:
-        """T_side^t psi."""
-        ...
-
-    def reflect(self, psi: Any) -> Any:
-        """S psi."""
-        ...
 
     def matvec(self, v: Any) -> Any:
         """A v/alpha, from the right space to the left one."""
@@ -53,6 +41,22 @@ class BlockEncoding(Protocol):
 
     def inner(self, x: Any, y: Any, side: Side) -> Any:
         """<x, y> in the space of that side, one value a column."""
+        ...
+
+
+class BlockEncoding(EncodedProducts, Protocol):
+    """T_L^t S T_R = A/alpha with ||A|| <= alpha guaranteed, not estimated."""
+
+    def lift(self, v: Any, side: Side) -> Any:
+        """T_side v for v of shape (N, k): the register, of shape (register_size, k)."""
+        ...
+
+    def lower(self, psi: Any, side: Side) -> Any:
+        """T_side^t psi."""
+        ...
+
+    def reflect(self, psi: Any) -> Any:
+        """S psi."""
         ...
 
 

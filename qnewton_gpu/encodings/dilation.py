@@ -25,7 +25,9 @@ class DilationEncoding(Coordinates):
     @staticmethod
     def check(operator: Operator) -> None:
         if not isinstance(operator, MatrixOperator):
-            raise CombinationError("encoding", "dilation needs an explicit matrix", "Use encoding='gram' for a Gram operator")
+            raise CombinationError(
+                "encoding", "dilation needs an explicit matrix", "Use encoding='gram' for a Gram operator"
+            )
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
         self.check(operator)

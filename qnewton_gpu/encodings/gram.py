@@ -28,7 +28,9 @@ class GramEncoding(Coordinates):
     def check(operator: Operator) -> None:
         if not isinstance(operator, GramOperator):
             raise CombinationError(
-                "encoding", "gram needs a factor G with A = G^t G + damping I", "Pass GramOperator(G, damping) as A, or use encoding='walk'"
+                "encoding",
+                "gram needs a factor G with A = G^t G + damping I",
+                "Pass GramOperator(G, damping) as A, or use encoding='walk'",
             )
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
@@ -57,7 +59,9 @@ class GramEncoding(Coordinates):
         """Norms (m, 1) and unit rows (m, n) of an explicit G; a zero row may be any unit vector."""
         factor = self.operator.factor
         if not isinstance(factor, MatrixFactor):
-            raise CombinationError("mode", "the gram register needs an explicit G", "Use mode='subspace', which is exact")
+            raise CombinationError(
+                "mode", "the gram register needs an explicit G", "Use mode='subspace', which is exact"
+            )
         xp = self.backend.xp
         G = factor.matrix if isinstance(factor.matrix, xp.ndarray) else factor.matrix.toarray()
         norms = xp.sqrt((G * G).sum(axis=1, keepdims=True))

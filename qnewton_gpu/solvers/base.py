@@ -42,6 +42,8 @@ class LinearSystem:
     preimage: Any | None = None
     expected_success_probability: float | None = None
     name: str = "system"
+    encodings: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Encodings of the operator by name, made once: planning needs their alpha, solving the rest."""
 
     @property
     def size(self) -> int:
@@ -115,5 +117,5 @@ def beyond_double_precision(kappa: float, tolerance: float) -> str | None:
         return None
     return (
         f"The condition number is at least {kappa:.3g}, so FP64 arithmetic cannot promise a relative error below "
-        f"{kappa * FP64_EPSILON:.1e}, and {tolerance:.1e} was asked for; damp or scale the matrix, or raise the tolerance."
+        f"{kappa * FP64_EPSILON:.1e}, and {tolerance:.1e} was asked for; damp the matrix or raise the tolerance."
     )

@@ -72,7 +72,9 @@ class Factorisation:
             )
             return self._failed(system, backend, Status.SINGULAR, message, began)
         except MemoryError as problem:
-            return self._failed(system, backend, Status.NO_MEMORY, f"The solver {self.name} ran out of memory ({problem}).", began)
+            return self._failed(
+                system, backend, Status.NO_MEMORY, f"The solver {self.name} ran out of memory ({problem}).", began
+            )
         return _finish(system, backend, x, self.name, time.perf_counter() - began, "The matrix is nearly singular.", {})
 
     def _dense(self, system: LinearSystem, backend: Backend) -> Any:

@@ -1,7 +1,7 @@
 """Quantum singular value transformation with the residual-minimax inverse, simulated exactly, refined in FP64.
 
-One round runs the circuit on the residual r and adds  ||start|| max|P| / (s alpha^q) Re(T^t psi)  to x, q = 1 for an odd
-polynomial and 2 for an even one; s is the scale of the phase factors. Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
+One round runs the circuit on the residual r and adds  ||start|| max|P| / (s alpha^q) Re(T^t psi)  to x, q = 1 for an
+odd polynomial and 2 for an even one; s is the scale of the phase factors. Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON
 from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
 from ..encodings import encode
-from ..encodings.base import BlockEncoding, Side
+from ..encodings.base import BlockEncoding, EncodedProducts, Side
 from ..encodings.gram import GramEncoding, ReducedGram
 from ..errors import NotEnoughMemoryError, ParameterError
 from ..polynomials import Parity, cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
@@ -44,8 +44,11 @@ class Formulation(Protocol):
     side: Side
     kappa: float
 
-    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
-        """The encoding to run, unit start columns, and the norms that they were divided by."""
+    @property
+    def encoding(self) -> EncodedProducts: ...
+
+    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
+        """Unit start columns for the correction of x, and the norms that they were divided by."""
         ...
 
 
@@ -60,8 +63,8 @@ class _Symmetric:
         lower = system.bounds.lower or system.bounds.smallest_nonzero or encoding.alpha
         self.kappa = max(encoding.alpha / lower, 1.0)
 
-    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
-        return self.encoding, *_normalised(residual, self.backend)
+    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
+        return _normalised(residual, self.backend)
 
 
 class _GramAnyRhs:
@@ -75,8 +78,8 @@ class _GramAnyRhs:
         no_source = backend.xp.zeros_like(system.rhs)
         self.encoding = ReducedGram(encoding, no_source, 0.0)
 
-    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
-        return self.encoding, *_normalised(residual, self.backend)
+    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
+        return _normalised(residual, self.backend)
 
 
 class _GramPreimage:
@@ -102,14 +105,14 @@ class _GramPreimage:
                 "Pass r with G~^t r = rhs, G~ = [G; sqrt(damping) I], or None",
             )
 
-    def start(self, x: Any, residual: Any) -> tuple[BlockEncoding, Any, Any]:
+    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
         xp, g = self.backend.xp, self.system.rhs
         # ||r - G~ x||^2 = ||r||^2 - 2 x.g + x.Hx with Hx = g - residual
         squared = self.norm**2 - (x * (g + residual)).sum(axis=0)
         norm = xp.sqrt(xp.maximum(squared, (FP64_EPSILON * self.norm) ** 2))
         safe = xp.where(norm > 0, norm, 1.0)
         start = xp.concatenate([xp.ones((1, g.shape[1])), -self.encoding.alpha * x]) / safe
-        return self.encoding, start, norm
+        return start, norm
 
 
 def _normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:
@@ -147,7 +150,9 @@ class QSVT:
         )
 
     def _formulate(self, system: LinearSystem, backend: Backend) -> Formulation:
-        encoding = encode(system.operator, backend, self.encoding)
+        if self.encoding not in system.encodings:
+            system.encodings[self.encoding] = encode(system.operator, backend, self.encoding)
+        encoding = system.encodings[self.encoding]
         choose_mode(self.mode, encoding.name)
         if isinstance(encoding, GramEncoding):
             return (_GramAnyRhs if system.preimage is None else _GramPreimage)(encoding, system, backend)
@@ -173,7 +178,7 @@ class _Run:
 
     def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
         self.solver, self.system, self.formulation, self.backend = solver, system, formulation, backend
-        self.encoding = formulation.encoding  # type: ignore[attr-defined]
+        self.encoding = formulation.encoding
         self.mode = choose_mode(solver.mode, self.encoding.name)
         self.x = backend.xp.zeros_like(system.rhs)
         self.residual = system.rhs
@@ -252,7 +257,8 @@ class _Run:
         formulation, backend = self.formulation, self.backend
         kappa = round_up_to_grid(self.kappa)
         polynomial, phases = cached_phase_factors(kappa, epsilon, formulation.parity)
-        encoding, start, norms = formulation.start(self.x, self.residual)
+        encoding = self.encoding
+        start, norms = formulation.start(self.x, self.residual)
         outcome = run_sequence(encoding, phases.reflection, start, backend, side=formulation.side, mode=self.mode)
         power = 1 if formulation.parity == "odd" else 2
         gain = phases.sup_norm / phases.scale

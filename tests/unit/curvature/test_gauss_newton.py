@@ -109,10 +109,10 @@ def test_frobenius_norm_of_the_factor_is_the_exact_trace(network: str, loss: str
 @pytest.mark.parametrize("network", ["mlp", "relu, three layers, no bias", "partly frozen"])
 def test_plain_linear_networks_take_the_closed_form_and_others_do_not(network: str) -> None:
     closed = make_objective(network, "cross-entropy")
-    assert GaussNewton(closed, closed.parameters.vector())._linear_layers is not None
+    assert GaussNewton(closed, closed.parameters.vector())._closed_form is not None
     for other in ("convolution", "layer norm", "tied", "weight used elsewhere"):
         objective = make_objective(other, "cross-entropy")
-        assert GaussNewton(objective, objective.parameters.vector())._linear_layers is None, other
+        assert GaussNewton(objective, objective.parameters.vector())._closed_form is None, other
 
 
 @pytest.mark.parametrize("network", ["mlp", "convolution", "relu, three layers, no bias"])
