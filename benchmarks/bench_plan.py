@@ -48,11 +48,10 @@ def main() -> None:
                 both[what].append(factor)
             print(what, tables[what][-1], flush=True)
     header = "| factor | value | plan, one letter a step (q quantum, l LU) | kinds |\n|---|---|---|---|"
-    parts = [
-        f"## {what}\n\nBoth kinds for factors from {min(both[what]):.3g} to {max(both[what]):.3g}.\n\n{header}\n"
-        + "\n".join(rows)
-        for what, rows in tables.items()
-    ]
+    parts = []
+    for what, rows in tables.items():
+        span = f"Both kinds appear for factors from {min(both[what]):.3g} to {max(both[what]):.3g}."
+        parts.append(f"## {what}\n\n{span}\n\n{header}\n" + "\n".join(rows))
     text = (
         "# How robust the default plan is\n\n"
         f"Made by `python benchmarks/bench_plan.py`: `qnewton train --seed {SEED}` "
