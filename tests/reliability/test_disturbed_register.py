@@ -1,4 +1,4 @@
-"""x and the success probability come from the simulated register: disturb it, and both change, and the status with them."""
+"""x and p come from the simulated register: disturb it, and both change, and the status with them."""
 
 from __future__ import annotations
 

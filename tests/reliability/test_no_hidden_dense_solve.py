@@ -1,4 +1,4 @@
-"""The quantum solver may not lean on a classical one: every factorisation of order > 100 raises, and it still solves."""
+"""The quantum solver leans on no classical one: every factorisation of order > 100 raises, and it still solves."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ import qnewton_gpu as qn
 LARGEST = 100
 N = 1000
 NUMPY = """cholesky eig eigh eigvals eigvalsh inv lstsq pinv qr slogdet det solve svd svdvals tensorinv tensorsolve
-    cond matrix_rank""".split()
+    cond matrix_rank"""
 SCIPY = """cho_factor cho_solve cholesky cholesky_banded cossin det eig eig_banded eigh eigh_tridiagonal eigvals
     eigvals_banded eigvalsh eigvalsh_tridiagonal expm hessenberg inv ldl logm lstsq lu lu_factor lu_solve null_space
     orth pinv pinvh polar qr qr_multiply qz rq schur solve solve_banded solveh_banded sqrtm svd svdvals
-    solve_toeplitz""".split()
+    solve_toeplitz"""
 TORCH = """cholesky cholesky_ex cond det eig eigh eigvals eigvalsh inv inv_ex ldl_factor ldl_factor_ex ldl_solve lstsq
     lu lu_factor lu_factor_ex lu_solve matrix_rank pinv qr slogdet solve solve_ex svd svdvals tensorinv
-    tensorsolve""".split()
-TOP_TORCH = "cholesky cholesky_inverse cholesky_solve det inverse logdet lu_solve pinverse qr slogdet svd".split()
-SPARSE = "eigs eigsh expm factorized inv lobpcg spilu splu spsolve spsolve_triangular svds lsmr lsqr".split()
-SHORTCUTS = "cg bicgstab gmres minres".split()
+    tensorsolve"""
+TOP_TORCH = "cholesky cholesky_inverse cholesky_solve det inverse logdet lu_solve pinverse qr slogdet svd"
+SPARSE = "eigs eigsh expm factorized inv lobpcg spilu splu spsolve spsolve_triangular svds lsmr lsqr"
+SHORTCUTS = "cg bicgstab gmres minres"
 
 
 class DenseSolve(AssertionError):
@@ -55,16 +55,16 @@ def forbid(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, alway
 @pytest.fixture
 def no_dense_solves(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, names in ((np.linalg, NUMPY), (scipy.linalg, SCIPY), (torch.linalg, TORCH), (torch, TOP_TORCH)):
-        for name in names:
+        for name in names.split():
             forbid(monkeypatch, module, name)
     lapack = [
         name for name in dir(scipy.linalg.lapack) if name[0] in "sdcz" and callable(getattr(scipy.linalg.lapack, name))
     ]
     for name in lapack:
         forbid(monkeypatch, scipy.linalg.lapack, name)
-    for name in SPARSE:
+    for name in SPARSE.split():
         forbid(monkeypatch, spla, name)
-    for name in SHORTCUTS:
+    for name in SHORTCUTS.split():
         forbid(monkeypatch, spla, name, always=True)
 
 

@@ -21,7 +21,8 @@ G = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]])
 
 @pytest.mark.parametrize(
     "convert",
-    [np.asarray, np.asfortranarray, np.ndarray.tolist, lambda a: a.astype(np.float32), lambda a: (2 * a).astype(int) / 2,
+    [np.asarray, np.asfortranarray, np.ndarray.tolist, lambda a: a.astype(np.float32),
+     lambda a: (2 * a).astype(int) / 2,
      lambda a: a.astype(">f8"), torch.tensor, lambda a: torch.tensor(a, requires_grad=True),
      lambda a: torch.tensor(a, dtype=torch.bfloat16), lambda a: torch.tensor(a).to_sparse()],
 )  # fmt: skip
@@ -32,8 +33,8 @@ def test_every_dense_kind_gives_the_same_operator(convert: Any) -> None:
     assert np.allclose(operator.matvec(v), H @ v)
 
 
-@pytest.mark.parametrize("convert", [sp.csr_array, sp.csc_array, sp.coo_array, sp.csr_matrix, sp.lil_array, sp.dok_array,
-                                     sp.bsr_array, sp.dia_array])  # fmt: skip
+@pytest.mark.parametrize("convert", [sp.csr_array, sp.csc_array, sp.coo_array, sp.csr_matrix, sp.lil_array,
+                                     sp.dok_array, sp.bsr_array, sp.dia_array])  # fmt: skip
 def test_every_sparse_kind_gives_the_same_operator(convert: Any) -> None:
     operator = as_operator(convert(H), CPU)
     assert operator.sparse and np.array_equal(operator.dense(), H)

@@ -217,7 +217,6 @@ def test_an_indefinite_hessian_is_shifted_and_the_log_says_so() -> None:
         ({"density": 0.5, "scheduler": Scheduler(encoding="gram")}, CombinationError, "gram"),
         ({"scheduler": Scheduler(mode="fused")}, CombinationError, "fused"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_wrong_options_are_refused_before_training(options: dict, error: type, word: str) -> None:
     model, _, _ = make_problem()

@@ -85,7 +85,7 @@ def test_qubits_hold_every_index(size: int, expected: int) -> None:
 
 def test_the_gram_register_of_a_factor_known_by_products_is_a_typed_error() -> None:
     class Products:
-        shape, frobenius_squared, product_flops, product_bytes = (2, 2), 2.0, 8.0, 32.0
+        shape, frobenius_squared, product_flops, product_bytes, gram_flops = (2, 2), 2.0, 8.0, 32.0, 8.0
 
         def matvec(self, v):
             return v
