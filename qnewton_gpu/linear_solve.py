@@ -104,8 +104,8 @@ def _check_memory(
     n = operator.shape[0]
     if estimated:  # Lanczos keeps its basis
         needed = 8.0 * n * min(n, LANCZOS_STEPS)
-        fits = f"About N = {int(backend.available_bytes() // (8 * min(n, LANCZOS_STEPS)))} would fit; with bounds= none is needed"
-        check_memory("A", needed, backend, fits)
+        fitting = int(backend.available_bytes() // (8 * min(n, LANCZOS_STEPS)))
+        check_memory("A", needed, backend, f"About N = {fitting} would fit; with bounds= none is needed")
     if solver in QUANTUM:
         register = 2 * n if encoding == "dilation" else operator.nonzeros + 2 * n
         check_simulation_memory(mode, n, register, columns, backend)

@@ -22,4 +22,4 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g} s"
+    return "-" if value is None or value == float("inf") else f"{value:.3g} s"

@@ -46,7 +46,8 @@ def condition(
 
     `semidefinite` says that H is known to be positive semidefinite: then nothing is shifted, unless it is pruned
     without a repair that keeps it so, and damping is a certified lower bound. `damping` is a number, or "paper" for
-    5e-3 max|H|. scaling="auto" keeps Jacobi only where it lowers the estimated kappa. Bounds are computed after damping. Raises what `qn.solve` raises for a bad matrix, and ParameterError.
+    5e-3 max|H|. scaling="auto" keeps Jacobi only where it lowers the estimated kappa. Bounds are computed after
+    damping. Raises what `qn.solve` raises for a bad matrix, and ParameterError.
     """
     if not 0 < density <= 1:
         raise ParameterError("density", f"{density!r} is not in (0, 1]", "1 keeps every entry")
@@ -70,7 +71,7 @@ def condition(
     proven = semidefinite and (density == 1 or compensate == "diagonal")
     shift = definite_shift(operator, backend, seed) if definite and not proven else 0.0
     if shift:
-        record.append(f"shifted by -lambda_min = {shift:.6g}: H is indefinite")
+        record.append(f"shifted by {shift:.6g}, a bound of -lambda_min: H is indefinite")
     if delta + shift:
         operator = _add_to_diagonal(operator, delta + shift, backend)
         record.append(f"damped by {delta:.6g}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..backends.base import Backend
 from ..operators import MatrixOperator
-from .spectrum import smallest_eigenvalue
+from .spectrum import FP64_EPSILON, smallest_eigenvalue
 
 PAPER_EPSILON = 5e-3
 
@@ -15,5 +15,7 @@ def paper_damping(H: MatrixOperator, epsilon: float = PAPER_EPSILON) -> float:
 
 
 def definite_shift(H: MatrixOperator, backend: Backend, seed: int = 0) -> float:
-    """max(0, -lambda_min): what makes an indefinite H positive semidefinite before it is damped."""
-    return max(0.0, -smallest_eigenvalue(H, backend, seed))
+    """At least max(0, -lambda_min), by a Ritz residual at most: makes an indefinite H semidefinite before damping."""
+    smallest = smallest_eigenvalue(H, backend, seed)
+    rounding = H.shape[0] * FP64_EPSILON * float(H.absolute_row_sums().max())
+    return -smallest if smallest < -rounding else 0.0

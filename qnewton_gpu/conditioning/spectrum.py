@@ -29,7 +29,8 @@ LANCZOS_STEPS = 100
 class SpectrumBounds:
     """lower <= |lambda| <= upper for every eigenvalue lambda; `lower` is 0 where a zero mode was found.
 
-    `smallest_nonzero` is then the smallest magnitude above rounding. `matvecs` products were spent.
+    `smallest_nonzero` is then the smallest magnitude above rounding. `matvecs` products were spent. `negative` says
+    that an eigenvalue below zero was found, which a negative Rayleigh quotient proves.
     """
 
     lower: float
@@ -38,6 +39,7 @@ class SpectrumBounds:
     matvecs: int = 0
     method: str = "given"
     smallest_nonzero: float | None = None
+    negative: bool = False
 
     @property
     def kappa(self) -> float:
@@ -90,7 +92,8 @@ def estimate_spectrum(
 
     A Gram operator is certified: lambda_min >= its damping by construction, and lambda_max is below both ||G||_F^2 +
     damping and the Lanczos value over 1 - e, wrong with probability < 1e-6 (Kuczynski and Wozniakowski 1992, theorem
-    3.2). Any other matrix gets Lanczos at both ends, on H^2 where H is indefinite, with a safety factor, uncertified.
+    3.2). Any other matrix gets Lanczos at both ends: exact and certified where the Krylov space closes (always for
+    N <= 100), else, on H^2 where H is indefinite, with a safety factor and uncertified.
 
     Raises what `qn.solve` raises for a bad matrix, and ParameterError for a negative damping.
 
@@ -150,9 +153,14 @@ def _matrix_bounds(H: MatrixOperator, damping: float, backend: Backend, seed: in
         smallest = min(float(np.sqrt(np.maximum(squared.values, 0)).min()), float(magnitudes.min()))
         magnitudes = np.array([smallest, largest])
         matvecs, method = matvecs + 2 * squared.steps, "Lanczos on H and H^2"
-    safety = 1.0 if ritz.complete else SAFETY
-    upper = largest if ritz.complete else min(norm_bound, largest / SAFETY)
-    nonzero = magnitudes[magnitudes > n * FP64_EPSILON * largest]
-    smallest_nonzero = float(nonzero.min()) * safety if len(nonzero) else None
-    lower = float(magnitudes.min()) * safety if len(nonzero) == len(magnitudes) else 0.0
-    return SpectrumBounds(lower, upper, False, matvecs, method, smallest_nonzero)
+    rounding = n * FP64_EPSILON * largest
+    nonzero = magnitudes[magnitudes > rounding]
+    negative = bool(ritz.values[0] < -rounding)
+    if ritz.complete:  # every eigenvalue is known, up to rounding
+        shrink, upper = 1.0, largest + rounding
+    else:
+        shrink, upper = SAFETY, min(norm_bound, largest / SAFETY)
+    smallest_nonzero = float(nonzero.min()) * shrink if len(nonzero) else None
+    found_zero = len(nonzero) < len(magnitudes)
+    lower = 0.0 if found_zero else float(magnitudes.min()) * shrink - rounding * ritz.complete
+    return SpectrumBounds(lower, upper, ritz.complete and not found_zero, matvecs, method, smallest_nonzero, negative)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ class Factorisation:
     name: str
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
+        if self.name == "cholesky" and system.bounds.negative:
+            return Cost(self.name, math.inf)
         return model.dense_factorisation(self.name, system.size, system.operator.assembly_flops)
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
@@ -101,6 +104,8 @@ class ConjugateGradients:
     name: str = "cg"
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
+        if system.bounds.negative:
+            return Cost(self.name, math.inf)
         return model.conjugate_gradients(
             kappa=round_up_to_grid(system.bounds.kappa),
             epsilon=system.tolerance,

@@ -1,7 +1,8 @@
 """Quantum singular value transformation with the residual-minimax inverse, simulated exactly, refined in FP64.
 
 One round runs the circuit on the residual r and adds  ||start|| max|P| / (s alpha^q) Re(T^t psi)  to x, q = 1 for an
-odd polynomial and 2 for an even one; s is the scale of the phase factors. Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
+odd polynomial and 2 for an even one; s is the scale of the phase factors.
+Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,9 @@ from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON
 from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
 from ..encodings import encode
-from ..encodings.base import BlockEncoding, EncodedProducts, Side
-from ..encodings.gram import GramEncoding, ReducedGram
-from ..errors import NotEnoughMemoryError, ParameterError
-from ..polynomials import Parity, cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
+from ..encodings.gram import GramEncoding
+from ..errors import NotEnoughMemoryError
+from ..polynomials import cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
 from ..simulation import choose_mode, run_sequence
 from ..stages import stage
 from .base import (
@@ -32,92 +32,8 @@ from .base import (
     column_norms,
     relative_residuals,
 )
+from .formulations import Formulation, GramAnyRhs, GramPreimage, Symmetric
 from .refinement import STAGNATION, split_tolerance
-
-PREIMAGE_TOLERANCE = 1e-8
-
-
-class Formulation(Protocol):
-    """How a residual becomes a start vector: which encoding runs, from which side, with which parity."""
-
-    parity: Parity
-    side: Side
-    kappa: float
-
-    @property
-    def encoding(self) -> EncodedProducts: ...
-
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        """Unit start columns for the correction of x, and the norms that they were divided by."""
-        ...
-
-
-class _Symmetric:
-    """x = P(H/alpha) b with the odd polynomial of 1/x."""
-
-    parity: Parity = "odd"
-    side: Side = "right"
-
-    def __init__(self, encoding: BlockEncoding, system: LinearSystem, backend: Backend) -> None:
-        self.encoding, self.backend = encoding, backend
-        lower = system.bounds.lower or system.bounds.smallest_nonzero or encoding.alpha
-        self.kappa = max(encoding.alpha / lower, 1.0)
-
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        return _normalised(residual, self.backend)
-
-
-class _GramAnyRhs:
-    """x = P(G~/alpha) g with the even polynomial of 1/x^2: (G~^t G~)^-1 for any right-hand side."""
-
-    parity: Parity = "even"
-    side: Side = "right"
-
-    def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
-        self.backend, self.kappa = backend, encoding.kappa
-        no_source = backend.xp.zeros_like(system.rhs)
-        self.encoding = ReducedGram(encoding, no_source, 0.0)
-
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        return _normalised(residual, self.backend)
-
-
-class _GramPreimage:
-    """x = G~^+ r with the odd polynomial, where G~^t r = g: the residual of x in the left space is r - G~ x."""
-
-    parity: Parity = "odd"
-    side: Side = "left"
-
-    def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
-        self.system, self.backend, self.kappa = system, backend, encoding.kappa
-        self.norm = column_norms(system.preimage, backend)
-        self.full = encoding
-        self.encoding = ReducedGram(encoding, system.rhs, self.norm)
-
-    def check(self) -> None:
-        """Raise ParameterError where r is no preimage: x would be right and the success probability wrong."""
-        image = self.encoding.alpha * self.full.rmatvec(self.system.preimage)
-        distance = column_norms(image - self.system.rhs, self.backend)
-        if not bool((distance <= PREIMAGE_TOLERANCE * self.encoding.alpha * self.norm).all()):
-            raise ParameterError(
-                "preimage",
-                f"r misses G~^t r = rhs by {float(distance.max()):.3g}",
-                "Pass r with G~^t r = rhs, G~ = [G; sqrt(damping) I], or None",
-            )
-
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        xp, g = self.backend.xp, self.system.rhs
-        # ||r - G~ x||^2 = ||r||^2 - 2 x.g + x.Hx with Hx = g - residual
-        squared = self.norm**2 - (x * (g + residual)).sum(axis=0)
-        norm = xp.sqrt(xp.maximum(squared, (FP64_EPSILON * self.norm) ** 2))
-        safe = xp.where(norm > 0, norm, 1.0)
-        start = xp.concatenate([xp.ones((1, g.shape[1])), -self.encoding.alpha * x]) / safe
-        return start, norm
-
-
-def _normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:
-    norms = column_norms(vectors, backend)
-    return vectors / backend.xp.where(norms > 0, norms, 1.0), norms
 
 
 @dataclass(frozen=True)
@@ -155,14 +71,14 @@ class QSVT:
         encoding = system.encodings[self.encoding]
         choose_mode(self.mode, encoding.name)
         if isinstance(encoding, GramEncoding):
-            return (_GramAnyRhs if system.preimage is None else _GramPreimage)(encoding, system, backend)
-        return _Symmetric(encoding, system, backend)
+            return (GramAnyRhs if system.preimage is None else GramPreimage)(encoding, system, backend)
+        return Symmetric(encoding, system, backend)
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
         with stage("encode"):
             began = time.perf_counter()
             formulation = self._formulate(system, backend)
-            if isinstance(formulation, _GramPreimage):
+            if isinstance(formulation, GramPreimage):
                 formulation.check()
             run = _Run(self, system, formulation, backend)
         try:
@@ -214,8 +130,8 @@ class _Run:
                 self.x, self.residual, self.error = best
             if not reached <= 1.01 * before:  # |E| <= 1: no kappa is to blame, and a larger one cannot help
                 return Status.NOT_CONVERGED, (
-                    f"A round took the relative residual from {before:.2e} to {reached:.2e}, which an undisturbed circuit "
-                    f"cannot do (its register norm is off by {self.drift:.1e}), so the round was dropped."
+                    f"A round took the relative residual from {before:.2e} to {reached:.2e}, which an undisturbed "
+                    f"circuit cannot do (its register norm is off by {self.drift:.1e}), so the round was dropped."
                 )
             rayleigh = self._rayleigh()
             if rayleigh <= 16 * self.system.size * FP64_EPSILON:
@@ -226,8 +142,8 @@ class _Run:
             floor = self._rounding_floor()
             if self.system.bounds.certified or self.error <= floor or not np.isfinite(self.error):
                 return Status.NOT_CONVERGED, (
-                    f"The relative residual stagnates at {self.error:.2e} above {self.system.tolerance:.1e}; rounding alone "
-                    f"leaves about {floor:.1e}: raise the tolerance or damp the matrix."
+                    f"The relative residual stagnates at {self.error:.2e} above {self.system.tolerance:.1e}; rounding "
+                    f"alone leaves about {floor:.1e}: raise the tolerance or damp the matrix."
                 )
             if rayleigh < STAGNATION * previous_rayleigh and rayleigh < 1e-3 / self.kappa:
                 previous_rayleigh = rayleigh  # the residual is still turning into a null vector: look again
@@ -236,22 +152,17 @@ class _Run:
             self.kappa = max(2 * self.kappa, min(1 / rayleigh, 16 * self.kappa))
 
     def _refusal(self, epsilon: float) -> tuple[Status, str] | None:
-        problem = beyond_double_precision(self.kappa * self._norm_ratio(), self.system.tolerance)
+        problem = beyond_double_precision(self.formulation.kappa_of_system(self.kappa), self.system.tolerance)
         if problem:
             return Status.TOO_ILL_CONDITIONED, problem
         degree = inverse_degree(round_up_to_grid(self.kappa), epsilon, self.formulation.parity)
         if self.queries + degree > self.solver.max_queries:
             return Status.TOO_MANY_QUERIES, (
-                f"A polynomial of degree {degree} is needed for alpha/|lambda|_min = {self.kappa:.3g} after {self.queries} queries "
-                f"already made, and max_queries is {self.solver.max_queries}: raise it, damp the matrix or raise the tolerance."
+                f"A polynomial of degree {degree} is needed for alpha/|lambda|_min = {self.kappa:.3g} after "
+                f"{self.queries} queries already made, and max_queries is {self.solver.max_queries}: raise it, "
+                "damp the matrix or raise the tolerance."
             )
         return None
-
-    def _norm_ratio(self) -> float:
-        """kappa of H over the kappa that the polynomial covers."""
-        if self.formulation.side == "left" or self.formulation.parity == "even":
-            return self.kappa  # singular values of G~: kappa(H) is the square
-        return min(1.0, self.system.bounds.upper / self.encoding.alpha) if self.system.bounds.upper > 0 else 1.0
 
     def _round(self, epsilon: float) -> None:
         formulation, backend = self.formulation, self.backend
@@ -260,9 +171,8 @@ class _Run:
         encoding = self.encoding
         start, norms = formulation.start(self.x, self.residual)
         outcome = run_sequence(encoding, phases.reflection, start, backend, side=formulation.side, mode=self.mode)
-        power = 1 if formulation.parity == "odd" else 2
         gain = phases.sup_norm / phases.scale
-        self.x = self.x + norms * gain / encoding.alpha**power * outcome.amplitudes
+        self.x = self.x + norms * gain / encoding.alpha**formulation.power * outcome.amplitudes
         self.residual = self.system.rhs - self.system.operator.matvec(self.x)
         errors = relative_residuals(self.residual, self.system.rhs, backend)
         self.error = float(errors.max())

@@ -11,7 +11,7 @@ import torch
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
-from qnewton_gpu.errors import NotEnoughMemoryError, NotSymmetricError
+from qnewton_gpu.errors import DataTypeError, NotEnoughMemoryError, NotSymmetricError
 from qnewton_gpu.operators import MatrixFactor, MatrixOperator, as_columns, as_operator, check_memory
 
 CPU = select_backend("cpu")
@@ -139,3 +139,11 @@ def test_memory_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) ->
         NotEnoughMemoryError, match=r"mode: needs 3 GiB, but 1 GiB are free on CPU, \d+ cores. Use less"
     ):
         check_memory("mode", 3 * 2.0**30, CPU, "Use less")
+
+
+def test_masked_arrays_are_refused_because_their_mask_would_be_lost() -> None:
+    masked = np.ma.array(np.eye(3), mask=np.eye(3, dtype=bool))
+    with pytest.raises(DataTypeError, match="masked"):
+        as_operator(masked, select_backend("cpu"))
+    with pytest.raises(DataTypeError, match="masked"):
+        as_columns(np.ma.array(np.ones(3)), 3, select_backend("cpu"))

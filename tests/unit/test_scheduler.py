@@ -214,3 +214,9 @@ def test_the_scheduler_is_reached_through_solve() -> None:
     H = np.diag(np.linspace(0.5, 1, 30))
     assert qn.solve(H, np.ones(30), hardware=QUANTUM_WINS).solver == "qsvt"
     assert qn.solve(H, np.ones(30), hardware=Hardware(1.0)).solver == "lu"
+
+
+def test_solvers_that_need_a_definite_matrix_are_not_planned_for_an_indefinite_one() -> None:
+    matrix = np.diag(np.linspace(-1.0, 2.0, 12) + 0.01)
+    solution = qn.solve(matrix, np.ones(12), hardware=CostModel(comparison="honest"))
+    assert solution.solved and solution.solver == "lu" and not solution.history

@@ -131,3 +131,23 @@ def test_bad_input_is_refused() -> None:
             qn.estimate_spectrum(np.eye(2), damping=damping)
     with pytest.raises(NotSymmetricError):
         qn.estimate_spectrum(np.triu(np.ones((3, 3))))
+
+
+def test_a_closed_krylov_space_is_certified_and_a_zero_mode_or_an_open_one_is_not() -> None:
+    random = np.random.default_rng(0)
+    Q = np.linalg.qr(random.standard_normal((60, 60)))[0]
+    values = np.linspace(-1.0, 2.0, 60)
+    bounds = qn.estimate_spectrum((Q * values) @ Q.T)
+    assert bounds.certified and bounds.negative
+    assert bounds.lower <= np.abs(values).min() <= bounds.lower * (1 + 1e-10)
+    assert bounds.upper >= 2.0 >= bounds.upper * (1 - 1e-10)
+    values[30] = 0.0
+    singular = qn.estimate_spectrum((Q * values) @ Q.T)
+    assert singular.lower == 0 and not singular.certified
+    assert not qn.estimate_spectrum(np.diag(np.linspace(1.0, 2.0, 300))).certified
+
+
+def test_a_positive_spectrum_is_never_called_negative() -> None:
+    assert not qn.estimate_spectrum(np.diag([1.0, 2.0, 3.0])).negative
+    assert not qn.estimate_spectrum(np.ones((2, 2))).negative
+    assert qn.estimate_spectrum(-np.eye(3)).negative

@@ -1,0 +1,75 @@
+"""A symmetric operator, and the explicit matrix."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..backends.base import Backend
+
+
+class Operator(Protocol):
+    """A real symmetric H of shape (N, N)."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nonzeros(self) -> int:
+        """Stored entries of H (N^2 where H is not explicit)."""
+        ...
+
+    @property
+    def product_flops(self) -> float:
+        """Floating-point operations of one product H v."""
+        ...
+
+    @property
+    def product_bytes(self) -> float:
+        """Bytes one product H v moves at least."""
+        ...
+
+    @property
+    def assembly_flops(self) -> float:
+        """Floating-point operations that `dense` needs."""
+        ...
+
+    def matvec(self, v: Any) -> Any:
+        """H v for v of shape (N, k)."""
+        ...
+
+    def dense(self) -> Any:
+        """H as an array of shape (N, N)."""
+        ...
+
+
+class MatrixOperator:
+    """An explicit symmetric matrix, dense or CSR, in FP64."""
+
+    assembly_flops = 0.0
+
+    def __init__(self, matrix: Any, backend: Backend) -> None:
+        self.sparse = not isinstance(matrix, backend.xp.ndarray)
+        self.matrix = backend.csr(matrix) if self.sparse else matrix
+        self.backend = backend
+        self.shape: tuple[int, int] = matrix.shape
+
+    @property
+    def nonzeros(self) -> int:
+        return int(self.matrix.nnz) if self.sparse else self.matrix.size
+
+    @property
+    def product_flops(self) -> float:
+        return 2.0 * self.nonzeros
+
+    @property
+    def product_bytes(self) -> float:
+        return (12.0 if self.sparse else 8.0) * self.nonzeros
+
+    def matvec(self, v: Any) -> Any:
+        return self.backend.real_product(self.matrix, v)
+
+    def dense(self) -> Any:
+        return self.matrix.toarray() if self.sparse else self.matrix
+
+    def absolute_row_sums(self) -> Any:
+        sums = abs(self.matrix).sum(axis=1)
+        return self.backend.xp.asarray(sums).ravel()
