@@ -51,8 +51,8 @@ class QNewton(torch.optim.Optimizer):
     state_dict resumes exactly. `step` takes the batch, because Newton's method evaluates it more than once.
 
     Raises UnsupportedModelError for models and losses without the asked curvature, UnknownNameError, ParameterError,
-    CombinationError; `step` raises NonFiniteLossError and leaves the parameters unchanged. Source: Martens,
-    arXiv 2010.07454 (damping); arXiv 2405.00252 (scheduling).
+    CombinationError; `step` raises NonFiniteLossError and leaves the parameters unchanged. Source: Martens and Grosse,
+    arXiv 1503.05671 (damping); arXiv 2405.00252 (scheduling).
 
     >>> import torch
     >>> torch.manual_seed(0) and None

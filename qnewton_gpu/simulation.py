@@ -84,7 +84,7 @@ def run_sequence(
     even and on the other one if d is odd. Raises NotEnoughMemoryError before it takes memory that is not there.
     """
     columns = start.shape[1]
-    size = encoding.operator.shape[0]  # type: ignore[attr-defined]
+    size = encoding.operator.shape[0]
     check_simulation_memory(mode, size, encoding.register_size, columns, backend)
     return MODES[mode](encoding, phases, start, backend, side)
 

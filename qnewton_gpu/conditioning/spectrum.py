@@ -91,8 +91,8 @@ def estimate_spectrum(
     """Bounds of |eigenvalue| of H + damping I.
 
     A Gram operator is certified: lambda_min >= its damping by construction, and lambda_max is below both ||G||_F^2 +
-    damping and the Lanczos value over 1 - e, wrong with probability < 1e-6 (Kuczynski and Wozniakowski 1992, theorem
-    3.2). Any other matrix gets Lanczos at both ends: exact and certified where the Krylov space closes (always for
+    damping and the Lanczos value over 1 - e, wrong with probability < 1e-6 (Kuczynski and Wozniakowski
+    1992). Any other matrix gets Lanczos at both ends: exact and certified where the Krylov space closes (always for
     N <= 100), else, on H^2 where H is indefinite, with a safety factor and uncertified.
 
     Raises what `qn.solve` raises for a bad matrix, and ParameterError for a negative damping.

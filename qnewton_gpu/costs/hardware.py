@@ -26,7 +26,7 @@ class Hardware:
 
     gate_time in seconds a logical gate. access: one query costs log2(N)^2 gates ("qram", the paper's assumption) or
     one gate for each stored entry ("qrom", loading is paid for). readout charged: "none" (the paper), "copies"
-    (0.65 N/eps^2 preparations) or "inverse" (N/eps, arXiv 2111.08283). amplification: 2m + 1 runs instead of 1/p.
+    (0.65 N/eps^2 preparations) or "inverse" (N/eps, arXiv 2207.08800). amplification: 2m + 1 runs instead of 1/p.
     state_preparation: loading the right-hand side is charged in every run.
     """
 

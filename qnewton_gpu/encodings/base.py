@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, Protocol
 
+from ..operators import Operator
+
 Side = Literal["right", "left"]
 
 
@@ -25,6 +27,7 @@ class EncodedProducts(Protocol):
     """What the subspace simulation needs of an encoding: its products, and the geometry of their two spaces."""
 
     name: str
+    operator: Operator
     alpha: float
     system_qubits: int
     ancilla_qubits: int

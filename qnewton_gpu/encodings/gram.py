@@ -104,7 +104,7 @@ class ReducedGram:
 
     def __init__(self, encoding: GramEncoding, source: Any, source_norm: Any) -> None:
         self.encoding, self.alpha, self.xp = encoding, encoding.alpha, encoding.backend.xp
-        self.operator = encoding.operator
+        self.operator: Operator = encoding.operator
         self.system_qubits, self.ancilla_qubits = encoding.system_qubits, encoding.ancilla_qubits
         self.register_size = encoding.register_size
         self.source, self.source_norm = source, source_norm

@@ -1,17 +1,19 @@
-"""Every number of the small cases that were computed independently: walk and gram."""
+"""Every number of the small cases that were computed independently: walk, gram, kernel reflection."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.fft
 
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.gram import ReducedGram
 from qnewton_gpu.operators import GramOperator, as_operator
-from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
+from qnewton_gpu.polynomials import InversePolynomial, inverse_polynomial, phase_factors
 from qnewton_gpu.simulation import MODES
 
 CPU = select_backend("cpu")
@@ -77,3 +79,94 @@ def test_gram(oracles: dict[str, Any], index: int, how: str) -> None:
     assert close(outcome.register_norm[0], case["register_norm"])
     gain = polynomial.sup_norm / (oracles["scale"] * encoding.alpha ** (1 if odd else 2))
     check_solution(case, operator.dense(), g, norm * gain * outcome.amplitudes[:, 0])
+
+
+class KernelReflection:
+    """Q H'/alpha with H' = diag(H, 1/t) and Q = I - b'b'^t, b' = (b, 1)/sqrt 2, on the walk of H' (arXiv 2406.12086).
+
+    The right projector is T T^t and the left one T Q T^t: a two-sided encoding, run by the same loop as gram.
+    """
+
+    name, symmetric = "kernel reflection", False
+
+    def __init__(self, H: np.ndarray, b: np.ndarray, entry: float) -> None:
+        n = len(H)
+        extended = np.zeros((n + 1, n + 1))
+        extended[:n, :n], extended[n, n] = H, entry
+        self.operator = as_operator(extended, CPU)
+        self.walk = encode(self.operator, CPU, "walk")
+        self.alpha, self.register_size = self.walk.alpha, self.walk.register_size
+        self.direction = np.append(b, 1.0)[:, None] / np.sqrt(2)
+
+    def _project(self, v: np.ndarray) -> np.ndarray:
+        return v - self.direction * (self.direction.T @ v)
+
+    def matvec(self, v: np.ndarray) -> np.ndarray:
+        return self._project(self.walk.matvec(v))
+
+    def rmatvec(self, v: np.ndarray) -> np.ndarray:
+        return self.walk.matvec(self._project(v))
+
+    def inner(self, x: np.ndarray, y: np.ndarray, side: str) -> np.ndarray:
+        return (x.conj() * y).sum(axis=0)
+
+    def lift(self, v: np.ndarray, side: str) -> np.ndarray:
+        return self.walk.lift(v if side == "right" else self._project(v), side)
+
+    def lower(self, psi: np.ndarray, side: str) -> np.ndarray:
+        v = self.walk.lower(psi, side)
+        return v if side == "right" else self._project(v)
+
+    def reflect(self, psi: np.ndarray) -> np.ndarray:
+        return self.walk.reflect(psi)
+
+
+@dataclass(frozen=True)
+class KernelPolynomial:
+    """F = 2 E - 1 with the residual E of the even inverse polynomial: 1 on the kernel, near -1 elsewhere."""
+
+    inverse: InversePolynomial
+
+    @property
+    def degree(self) -> int:
+        return 2 * self.inverse.half_order
+
+    @property
+    def sup_norm(self) -> float:
+        """1 + 2/T_l(|y0|): E reaches -1/T_l(|y0|)."""
+        return 1 + 2 * self.inverse.relative_error
+
+    @property
+    def chebyshev(self) -> np.ndarray:
+        points = 4 * (self.degree + 1)
+        x = np.cos(np.pi * (np.arange(points) + 0.5) / points)
+        coefficients = scipy.fft.dct(2 * self.inverse.residual(x) - 1, type=2) / points
+        coefficients[0] /= 2
+        return coefficients[: self.degree + 1 : 2]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("number", [0, 1], ids=["norm known", "norm off by two"])
+def test_kernel_reflection_cases(oracles: dict[str, Any], number: int, mode: str) -> None:
+    case, system = oracles["kernel_reflection"][number], oracles["walk"][0]
+    H = np.array(system["H"])
+    b = np.array(system["b"]) / np.linalg.norm(system["b"])
+    exact = np.linalg.solve(H, b)
+    t = case["ratio_t_over_norm"] * np.linalg.norm(exact)
+    assert 1 / t == pytest.approx(case["entry"], rel=1e-9)
+    encoding = KernelReflection(H, b, 1 / t)
+    smallest = min(np.abs(np.linalg.eigvalsh(H)).min(), 1 / t)
+    polynomial = KernelPolynomial(inverse_polynomial(encoding.alpha / smallest, case["epsilon"] / np.sqrt(2)))
+    phases = phase_factors(polynomial)  # these cases are at 0.98
+    start = np.zeros((len(H) + 1, 1))
+    start[-1] = 1.0
+    outcome = MODES[mode](encoding, phases.reflection, start, CPU, "right")
+    out = outcome.amplitudes[:, 0]
+    q = (1 + out[-1] * polynomial.sup_norm / phases.scale) / 2
+    direction = out[:-1] / np.linalg.norm(out[:-1]) - exact / np.linalg.norm(exact)
+    assert outcome.queries == case["queries"]
+    # success is to end outside of the start, the last coordinate
+    assert np.linalg.norm(out[:-1]) ** 2 == pytest.approx(case["success_probability"], abs=1e-9)
+    assert np.linalg.norm(direction) == pytest.approx(case["direction_error"], abs=1e-9)
+    assert t * np.sqrt((1 - q) / q) == pytest.approx(case["norm_estimate"], abs=1e-9)
+    assert outcome.register_norm[0] == pytest.approx(1.0, abs=1e-12)
