@@ -4,6 +4,7 @@ One query is S, and after it a phase exp(i phi (2 T T^t - 1)) on the register ps
     psi <- S psi ;  v = T^t psi ;  psi <- exp(-i phi) [ psi + (exp(2 i phi) - 1) T v ]
 `fused` does that on the whole register. `subspace` keeps u, v in psi = T u + S T v, which is exact: S swaps the two
 and the phase adds (exp(2 i phi) - 1)(u + (A/alpha) v) to u. T alternates between T_R and T_L where they differ.
+`circuit` runs the gate program of an encoding that has one, gate by gate.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .backends.base import Backend
+from .circuit import qsvt_circuit
+from .encodings import WITH_GATES
 from .encodings.base import BlockEncoding, EncodedProducts, Side, other
 from .errors import CombinationError, UnknownNameError
 from .operators import check_memory
@@ -47,20 +50,26 @@ def choose_mode(mode: str, encoding_name: str) -> str:
             "fused has no gram register yet",
             "Use mode='subspace', which is exact, or encoding='walk' with an explicit matrix",
         )
+    if mode == "circuit" and encoding_name not in ("auto", *WITH_GATES):
+        raise CombinationError(
+            "mode",
+            f"{encoding_name} has no gate program",
+            f"Use encoding='{WITH_GATES[0]}', or mode='subspace' or 'fused'",
+        )
     return mode
 
 
 def predicted_bytes(mode: str, size: int, register_size: int, columns: int) -> float:
     """Memory that a simulation takes: three complex copies of what it keeps, and the tables of T and S."""
-    if mode == "fused":
-        return 48.0 * register_size * columns + 40.0 * register_size
-    return 7 * 16.0 * size * columns
+    if mode == "subspace":
+        return 7 * 16.0 * size * columns
+    return 48.0 * register_size * columns + 40.0 * register_size
 
 
 def check_simulation_memory(mode: str, size: int, register_size: int, columns: int, backend: Backend) -> None:
     """Raise NotEnoughMemoryError, which says what is needed and what would fit, before the simulation takes it."""
     subspace = predicted_bytes("subspace", size, register_size, columns)
-    if mode == "fused":
+    if mode != "subspace":
         fits = f"mode='subspace' needs {subspace / 2**20:.3g} MiB for the same answer"
     else:
         fits = (
@@ -85,7 +94,9 @@ def run_sequence(
     """
     columns = start.shape[1]
     size = encoding.operator.shape[0]
-    check_simulation_memory(mode, size, encoding.register_size, columns, backend)
+    padded = 1 << (encoding.system_qubits + encoding.ancilla_qubits)
+    register_size = padded if mode == "circuit" else encoding.register_size
+    check_simulation_memory(mode, size, register_size, columns, backend)
     return MODES[mode](encoding, phases, start, backend, side)
 
 
@@ -132,6 +143,20 @@ def _fused(encoding: BlockEncoding, phases: Any, start: Any, backend: Backend, s
     return _outcome(encoding, encoding.lower(psi, side).real, norm, len(phases) - 1, side, lambda: psi, backend.xp)
 
 
+def _circuit(encoding: Any, phases: Any, start: Any, backend: Backend, side: Side) -> Outcome:
+    """The gate program on 2^(system + ancillas) amplitudes; N is padded with zeros."""
+    xp, n = backend.xp, start.shape[0]
+    block = encoding.circuit()
+    program = qsvt_circuit(block, encoding.system_qubits, phases)
+    state = xp.zeros((1 << program.num_qubits, start.shape[1]), dtype=xp.complex128)
+    state[:n] = start
+    for gate in program.gates:
+        state = backend.apply_gate(gate, state)
+    state *= cmath.exp(1j * program.global_phase)
+    norm = (state.real**2 + state.imag**2).sum(axis=0)
+    return _outcome(encoding, state[:n].real, norm, len(phases) - 1, side, lambda: state, xp)
+
+
 def _outcome(
     encoding: EncodedProducts,
     amplitudes: Any,
@@ -145,4 +170,4 @@ def _outcome(
     return Outcome(amplitudes, probability, xp.sqrt(norm), queries, register)
 
 
-MODES = {"subspace": _subspace, "fused": _fused}
+MODES = {"subspace": _subspace, "fused": _fused, "circuit": _circuit}

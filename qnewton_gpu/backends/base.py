@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Protocol
 
+from ..circuit import Gate
+
 
 class Backend(Protocol):
     """One place to compute. Arrays below are arrays of `xp`; nothing crosses to the host unless a name says so."""
@@ -47,6 +49,10 @@ class Backend(Protocol):
 
     def lu_solve(self, matrix: Any, rhs: Any) -> Any:
         """x with matrix x = rhs by LU; raises numpy.linalg.LinAlgError where matrix is exactly singular."""
+        ...
+
+    def apply_gate(self, gate: Gate, state: Any) -> Any:
+        """The gate on a state of shape (2^n, k), k columns at once."""
         ...
 
     def available_bytes(self) -> int:

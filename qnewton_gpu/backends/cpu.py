@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..circuit import Gate, MatrixGate
+
 
 class CpuBackend:
     """NumPy arrays. Dense factorisations run in torch once torch is loaded, in SciPy otherwise."""
@@ -64,6 +66,33 @@ class CpuBackend:
                 raise np.linalg.LinAlgError(f"exactly singular: pivot {int(info)} is zero")
             return solution.numpy()
         return np.linalg.solve(matrix, rhs)
+
+    def apply_gate(self, gate: Gate, state: np.ndarray) -> np.ndarray:
+        size, columns = state.shape
+        n = size.bit_length() - 1
+        tensor = state.reshape((2,) * n + (columns,))
+
+        def axes(which: tuple[int, ...]) -> list[int]:
+            return [n - 1 - q for q in which]  # qubit 0 is the last axis of the index
+
+        if isinstance(gate, MatrixGate):
+            result = tensor.copy()
+            chosen: list[Any] = [slice(None)] * (n + 1)
+            for axis, value in zip(axes(gate.controls), gate.control_values, strict=True):
+                chosen[axis] = slice(value, value + 1)
+            part = result[tuple(chosen)]
+            moved = np.moveaxis(part, axes(gate.targets[::-1]), range(len(gate.targets)))
+            moved[...] = (gate.matrix @ moved.reshape(len(gate.matrix), -1)).reshape(moved.shape)
+            return result.reshape(size, columns)
+        moved = np.moveaxis(tensor, axes(gate.targets[::-1]), range(len(gate.targets)))
+        table = moved.reshape(1 << len(gate.targets), -1)
+        if gate.permutation is not None:
+            table = table[gate.permutation]
+        if gate.diagonal is not None:
+            table = gate.diagonal[:, None] * table
+        return np.moveaxis(table.reshape(moved.shape), range(len(gate.targets)), axes(gate.targets[::-1])).reshape(
+            size, columns
+        )
 
     def available_bytes(self) -> int:
         free = _meminfo_available()

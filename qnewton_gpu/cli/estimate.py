@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--row-nonzeros", type=int, default=8, metavar="D", help="entries a row of a stated system")
     add("--alpha", type=float, default=1.0, help="norm of the block encoding over ||H|| of a stated system")
     add("--tolerance", type=float, default=1e-2, help="relative residual")
-    add("--encoding", default="auto", help="auto, walk or dilation")
+    add("--encoding", default="auto", help="auto, walk, dilation or matching")
     add_machine_arguments(parser)
 
 

@@ -27,8 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--curvature", default="ggn", help="ggn, hessian or fisher")
     add("--partition", default="network", help="one system for the network, or one for each layer")
     add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
-    add("--encoding", default="auto", help="block encoding of the quantum solver: auto, gram, walk or dilation")
-    add("--mode", default="auto", help="how the circuit is simulated: auto, subspace or fused")
+    add(
+        "--encoding",
+        default="auto",
+        help="block encoding of the quantum solver: auto, gram, walk, dilation or matching",
+    )
+    add("--mode", default="auto", help="how the circuit is simulated: auto, subspace, fused or circuit")
     add("--backend", default="auto", help="auto or cpu")
     add("--steps", type=int, default=10)
     add(

@@ -14,7 +14,10 @@ ENCODINGS = {
     "walk": "qnewton_gpu.encodings.walk:WalkEncoding",
     "gram": "qnewton_gpu.encodings.gram:GramEncoding",
     "dilation": "qnewton_gpu.encodings.dilation:DilationEncoding",
+    "matching": "qnewton_gpu.encodings.matching:MatchingEncoding",
 }
+WITH_GATES = ("matching",)
+"""Encodings that have a gate program, for mode="circuit"."""
 LARGEST_DILATION = 64
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, Protocol
 
-from ..operators import Operator
+from ..backends.base import Backend
+from ..circuit import Circuit
+from ..errors import CombinationError
+from ..operators import MatrixOperator, Operator
 
 Side = Literal["right", "left"]
 
@@ -63,11 +66,47 @@ class BlockEncoding(EncodedProducts, Protocol):
         ...
 
 
+class GateEncoding(BlockEncoding, Protocol):
+    """A block encoding that is also a circuit."""
+
+    def circuit(self) -> Circuit:
+        """U with (<0| x I) U (|0> x I) = A/alpha, the ancillas above the system, N padded to a power of two."""
+        ...
+
+
 class Coordinates:
     """Plain coordinates: the inner product of both spaces is that of C^N."""
 
     def inner(self, x: Any, y: Any, side: Side) -> Any:
         return (x.conj() * y).sum(axis=0)
+
+
+class ExplicitSymmetric(Coordinates):
+    """What the encodings of an explicit symmetric matrix share: T_L = T_R = T, and H v/alpha."""
+
+    name: str
+    alpha: float
+    symmetric = True
+
+    def __init__(self, operator: Operator, backend: Backend) -> None:
+        self.check(operator)
+        assert isinstance(operator, MatrixOperator)
+        self.operator, self.backend = operator, backend
+
+    @classmethod
+    def check(cls, operator: Operator) -> None:
+        """Raise CombinationError where H is known by its factor only."""
+        if not isinstance(operator, MatrixOperator):
+            raise CombinationError(
+                "encoding", f"{cls.name} needs an explicit matrix", "Use encoding='gram' for a Gram operator"
+            )
+
+    def matvec(self, v: Any) -> Any:
+        product = self.operator.matvec(v)
+        product /= self.alpha
+        return product
+
+    rmatvec = matvec
 
 
 def positive_or_one(value: float) -> float:

@@ -11,28 +11,17 @@ from functools import cached_property
 from typing import Any
 
 from ..backends.base import Backend
-from ..errors import CombinationError
-from ..operators import MatrixOperator, Operator
-from .base import Coordinates, Side, positive_or_one, qubits
+from ..operators import Operator
+from .base import ExplicitSymmetric, Side, positive_or_one, qubits
 
 
-class DilationEncoding(Coordinates):
+class DilationEncoding(ExplicitSymmetric):
     """H/alpha as a block of an orthogonal symmetric matrix of twice the size."""
 
     name = "dilation"
-    symmetric = True
-
-    @staticmethod
-    def check(operator: Operator) -> None:
-        if not isinstance(operator, MatrixOperator):
-            raise CombinationError(
-                "encoding", "dilation needs an explicit matrix", "Use encoding='gram' for a Gram operator"
-            )
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
-        self.check(operator)
-        assert isinstance(operator, MatrixOperator)
-        self.operator, self.backend = operator, backend
+        super().__init__(operator, backend)
         n = operator.shape[0]
         self._eigenvalues, self._eigenvectors = backend.xp.linalg.eigh(operator.dense())
         self.alpha = positive_or_one(float(abs(self._eigenvalues).max()))
@@ -57,10 +46,3 @@ class DilationEncoding(Coordinates):
         return self.backend.xp.concatenate(
             [self.matvec(top) + product(B, bottom), product(B, top) - self.matvec(bottom)]
         )
-
-    def matvec(self, v: Any) -> Any:
-        product = self.operator.matvec(v)
-        product /= self.alpha
-        return product
-
-    rmatvec = matvec

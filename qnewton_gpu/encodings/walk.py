@@ -15,33 +15,22 @@ from typing import Any
 import numpy as np
 
 from ..backends.base import Backend
-from ..errors import CombinationError
-from ..operators import MatrixOperator, Operator
-from .base import Coordinates, Side, positive_or_one, qubits
+from ..operators import Operator
+from .base import ExplicitSymmetric, Side, positive_or_one, qubits
 
 
-class WalkEncoding(Coordinates):
+class WalkEncoding(ExplicitSymmetric):
     """H/alpha for an explicit symmetric H, alpha = max_j sum_k |H_jk| >= ||H||_2."""
 
     name = "walk"
-    symmetric = True
-
-    @staticmethod
-    def check(operator: Operator) -> None:
-        if not isinstance(operator, MatrixOperator):
-            raise CombinationError(
-                "encoding", "walk needs an explicit matrix", "Use encoding='gram' for a Gram operator"
-            )
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
-        self.check(operator)
-        assert isinstance(operator, MatrixOperator)
-        self.operator, self.backend = operator, backend
+        super().__init__(operator, backend)
         n = operator.shape[0]
-        self.alpha = positive_or_one(float(operator.absolute_row_sums().max()))
+        self.alpha = positive_or_one(float(self.operator.absolute_row_sums().max()))
         self.system_qubits = qubits(n)
         self.ancilla_qubits = qubits(n + 2)  # the column register: N columns and two slacks
-        stored = operator.matrix.data if operator.sparse else operator.matrix
+        stored = self.operator.matrix.data if self.operator.sparse else self.operator.matrix
         self.register_size = int(backend.xp.count_nonzero(stored)) + 2 * n
 
     @cached_property
@@ -83,10 +72,3 @@ class WalkEncoding(Coordinates):
     def reflect(self, psi: Any) -> Any:
         *_, gather, sign = self._tables
         return sign * psi[gather]
-
-    def matvec(self, v: Any) -> Any:
-        product = self.operator.matvec(v)
-        product /= self.alpha
-        return product
-
-    rmatvec = matvec

@@ -116,3 +116,14 @@ def test_explicit_curvatures_lower_the_loss_with_quantum_steps(curvature: str) -
 def test_minibatches_train() -> None:
     lines = run(batch_size=256, steps=12, damping_floor=0.03)
     assert lines[-1]["accuracy"] > 0.93 and min(line["damping"] for line in lines) >= 0.03
+
+
+def test_training_on_gates_equals_training_in_the_subspace() -> None:
+    """Every quantum solve runs as a gate program; pruned hard, so that NumPy can hold the register."""
+    options = {"hidden": (1,), "density": 0.04, "solver": "qsvt", "encoding": "matching", "steps": 2, "damping": 2.0}
+    gates, subspace = run(mode="circuit", **options), run(mode="subspace", **options)
+    for one, two in zip(gates, subspace, strict=True):
+        (a,), (b,) = one["systems"], two["systems"]
+        assert (a["mode"], b["mode"]) == ("circuit", "subspace") and a["queries"] == b["queries"] > 0
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-9)
+        assert a["success_probability"] == pytest.approx(b["success_probability"], rel=1e-9)

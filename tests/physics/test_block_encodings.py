@@ -65,7 +65,7 @@ def array(H) -> np.ndarray:
     return H.toarray() if sp.issparse(H) else np.asarray(H)
 
 
-@pytest.mark.parametrize("name", ["walk", "dilation"])
+@pytest.mark.parametrize("name", ["walk", "dilation", "matching"])
 @given(H=symmetric_matrices())
 def test_lift_is_an_isometry_reflect_an_involution_and_the_block_is_the_matrix(name: str, H) -> None:
     encoding = encode(as_operator(H, CPU), CPU, name)

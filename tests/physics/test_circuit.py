@@ -51,7 +51,7 @@ def _same(one, other) -> None:
 
 
 @pytest.mark.parametrize("queries", [0, 1, 2, 301, 1000])
-@pytest.mark.parametrize("encoding_name", ["walk", "dilation"])
+@pytest.mark.parametrize("encoding_name", ["walk", "dilation", "matching"])
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_modes_agree_on_the_whole_register_whose_norm_stays_one(matrix: str, encoding_name: str, queries: int) -> None:
     encoding = encode(as_operator(MATRICES[matrix], CPU), CPU, encoding_name)
@@ -101,7 +101,7 @@ def test_gram_register_is_that_of_subspace_and_of_the_reduced_loop(kind: str, si
 
 @pytest.mark.parametrize("mode", ["subspace", "fused"])
 @pytest.mark.parametrize("parity", ["odd", "even"])
-@pytest.mark.parametrize("encoding_name", ["walk", "dilation"])
+@pytest.mark.parametrize("encoding_name", ["walk", "dilation", "matching"])
 @pytest.mark.parametrize("matrix", MATRICES)
 def test_the_circuit_applies_its_polynomial(matrix: str, encoding_name: str, parity: str, mode: str) -> None:
     operator = as_operator(MATRICES[matrix], CPU)
