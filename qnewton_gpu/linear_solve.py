@@ -17,8 +17,11 @@ from .operators import MatrixOperator, Operator, as_columns, as_operator, check_
 from .scheduler import Scheduler
 from .simulation import MODES, check_simulation_memory, choose_mode
 from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, Status
-from .solvers.base import beyond_double_precision
+from .solvers.base import beyond_double_precision, certify, column_norms
 from .stages import stage
+
+HALF_ULP = {4: 2.0**-24, 2: 2.0**-8}
+"""Relative rounding error of a float by its bytes; of two bytes, that of bfloat16."""
 
 
 def solve(
@@ -70,7 +73,29 @@ def solve(
     solution = refusal if refusal is not None else scheduler.solve(system)[0]
     solution.x = restore(solution.x)
     solution.resources["bounds"] = known
+    _certify_as_returned(solution, system, chosen)
     return solution
+
+
+def _certify_as_returned(solution: Solution, system: LinearSystem, backend: Backend) -> None:
+    """Make the residual that of x as the user gets it: where b came in less than FP64, x was rounded to that.
+
+    An x that is as good as its dtype can hold is solved, and the message says what the rounding cost.
+    """
+    if not solution.solved or "64" in str(solution.x.dtype):
+        return
+    x, _ = as_columns(solution.x, system.size, backend)
+    worst, _ = certify(system, x, backend)
+    before, solution.relative_residual = solution.relative_residual, worst
+    solution.ledger["residual"] = worst
+    if worst <= system.tolerance:
+        return
+    kind = f"{solution.x.dtype}, as b came,"
+    solution.message = f"Solved to {before:.2e} in FP64; rounded to {kind} x has the relative residual {worst:.2e}."
+    norms = column_norms(system.rhs, backend)
+    growth = system.bounds.upper * column_norms(x, backend) / backend.xp.where(norms > 0, norms, 1.0)
+    if worst > HALF_ULP[solution.x.itemsize] * (1 + float(growth.max())):
+        solution.status = Status.NOT_CONVERGED
 
 
 def _check_options(
@@ -80,7 +105,9 @@ def _check_options(
         raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
     if mode != "auto" and mode not in MODES:
         raise UnknownNameError.among("mode", mode, ("auto", *MODES))
-    if not (isinstance(tolerance, (int, float, np.floating)) and math.isfinite(tolerance) and 0 < tolerance < 1):
+    if not isinstance(tolerance, (int, float, np.floating)):
+        raise ParameterError("tolerance", f"{tolerance!r} is not a number", "Give a float such as 1e-6")
+    if not 0 < tolerance < 1:
         raise ParameterError(
             "tolerance", f"{tolerance!r} is not between 0 and 1", "Give a relative residual such as 1e-6"
         )

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from .costs import CostModel
-from .curvature import CURVATURES, Curvature, Objective, make_curvature
-from .errors import CombinationError, ParameterError, UnknownNameError
+from .curvature import CURVATURES, Curvature, Objective, ParameterVector, make_curvature
+from .curvature.base import check_model
+from .curvature.losses import as_loss
+from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
 from .scheduler import Plan, Scheduler
 from .simulation import choose_mode
 from .solvers import QUANTUM, Solution
@@ -81,16 +83,22 @@ class QNewton(torch.optim.Optimizer):
         scaling: str = "none",
         scheduler: Scheduler | CostModel | None = None,
     ) -> None:
+        if not isinstance(model, torch.nn.Module):
+            kind = type(model).__name__
+            raise UnsupportedModelError(
+                "model", f"is a {kind}, no torch.nn.Module", "Pass the model, not its parameters"
+            )
         if isinstance(scheduler, CostModel):
             scheduler = Scheduler(scheduler)
+        if not isinstance(scheduler, (Scheduler, type(None))):
+            raise ParameterError(
+                "scheduler", f"{scheduler!r} is no Scheduler", 'Pass Scheduler(solver="qsvt"), say, or None'
+            )
         self.scheduler = scheduler or Scheduler()
-        for name, value, least in (("damping", damping, "> 0"), ("damping_floor", damping_floor, "> 0"),
-                                   ("weight_decay", weight_decay, ">= 0"), ("lr", lr, "> 0")):  # fmt: skip
-            positive = value > 0 if least == "> 0" else value >= 0
-            if not (math.isfinite(value) and positive):
-                raise ParameterError(
-                    name, f"{value!r} is not a finite number {least}", "See the documentation of QNewton"
-                )
+        _check_number("damping", damping, 0.1)
+        _check_number("damping_floor", damping_floor, 1e-8)
+        _check_number("weight_decay", weight_decay, 1e-4, zero=True)
+        _check_number("lr", lr, 1.0)
         self.options = SystemOptions(
             curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance
         )
@@ -100,10 +108,11 @@ class QNewton(torch.optim.Optimizer):
         self.steps_taken = 0
         self._success_probability: dict[str, float] = {}
         # checks the model, the loss and the curvature's name before training starts
-        probe = Objective(model, loss, torch.empty(0), torch.empty(0))
+        check_model(model)
+        as_loss(loss)
         if curvature not in CURVATURES:
             raise UnknownNameError.among("curvature", curvature, CURVATURES)
-        super().__init__(probe.parameters.tensors, {"lr": lr, "damping": damping, "weight_decay": weight_decay})
+        super().__init__(ParameterVector(model).tensors, {"lr": lr, "damping": damping, "weight_decay": weight_decay})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if self.param_groups:
@@ -171,9 +180,12 @@ class QNewton(torch.optim.Optimizer):
         new_loss = float(objective.value(candidate)) if certified else math.nan
         ratio = (loss - new_loss) / predicted if predicted > 0 else -math.inf
         accepted = certified and new_loss < loss  # False where new_loss is NaN
+        if length == 0:  # the zero end of a learning rate schedule: no step, and nothing learnt of the damping
+            accepted, new_loss, ratio = certified, loss, math.nan
         if accepted:
             objective.parameters.assign(candidate)
-        group["damping"] = self._next_damping(damping, ratio if math.isfinite(ratio) else -math.inf)
+        if length:
+            group["damping"] = self._next_damping(damping, ratio if math.isfinite(ratio) else -math.inf)
         return StepReport(
             self.steps_taken, loss, new_loss if accepted else loss, accepted, damping, group["damping"],
             ratio, float(gradient.norm()), 0.0,
@@ -190,14 +202,32 @@ class QNewton(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
-        state["newton"] = {"steps_taken": self.steps_taken, "success_probability": dict(self._success_probability)}
+        state["newton"] = {
+            "steps_taken": self.steps_taken,
+            "success_probability": dict(self._success_probability),
+            "shapes": [list(p.shape) for p in self.param_groups[0]["params"]],
+        }
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        newton = state_dict.get("newton", {})
+        """Continue exactly; raises ParameterError where it is no state of QNewton for parameters of these shapes."""
+        newton = state_dict.get("newton")
+        shapes = [list(p.shape) for p in self.param_groups[0]["params"]]
+        if newton is None or newton["shapes"] != shapes:
+            problem = (
+                "is no state of QNewton" if newton is None else f"belongs to parameters of shapes {newton['shapes']}"
+            )
+            raise ParameterError("state_dict", problem, f"Load one that was saved for parameters of shapes {shapes}")
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "newton"})
-        self.steps_taken = int(newton.get("steps_taken", 0))
-        self._success_probability = dict(newton.get("success_probability", {}))
+        self.steps_taken = newton["steps_taken"]
+        self._success_probability = dict(newton["success_probability"])
+
+
+def _check_number(name: str, value: Any, default: float, zero: bool = False) -> None:
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):
+        least = ">= 0" if zero else "> 0"
+        raise ParameterError(name, f"{value!r} is not a finite number {least}", f"The default is {default:g}")
 
 
 def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[str, Any]:

@@ -62,10 +62,13 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
         """Make the folder with its config.json in it, at once; raises RunFolderError where something is there."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunFolderError(
-                "out", f"{path} exists already", f"Choose another folder, or continue it with --resume {path}"
-            )
+        if path.exists() and not path.is_dir():
+            raise RunFolderError("out", f"{path} is a file", "Choose another name for the run folder")
+        if path.exists() and any(path.iterdir()):
+            remedy = "Choose another folder"
+            if (path / CONFIG).is_file():
+                remedy += f", or continue the run with --resume {path}"
+            raise RunFolderError("out", f"{path} exists already", remedy)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -103,17 +106,23 @@ class RunFolder:
             ) from None
         return config
 
+    def save_config(self, config: dict[str, Any]) -> None:
+        write_atomically(self.path / CONFIG, json.dumps(config, indent=2).encode())
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; raises RunFolderError while another one trains in it."""
-        with (self.path / CONFIG).open("rb") as file:
+        descriptor = os.open(self.path, os.O_RDONLY)  # the folder: config.json may be replaced
+        try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise RunFolderError(
                     "run", f"another process trains in {self.path}", "Wait for it or stop it"
                 ) from None
             yield
+        finally:
+            os.close(descriptor)
 
     def append(self, line: dict[str, Any]) -> None:
         with (self.path / STEPS).open("a", encoding="utf-8") as file:

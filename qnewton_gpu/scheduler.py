@@ -11,7 +11,7 @@ from .backends import select_backend
 from .backends.base import Backend
 from .costs import Cost, CostModel
 from .encodings import ENCODINGS
-from .errors import UnknownNameError
+from .errors import ParameterError, UnknownNameError
 from .simulation import choose_mode
 from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, make_solver
 from .stages import stage
@@ -49,6 +49,10 @@ class Scheduler:
         max_queries: int = 10**6,
         backend: str | Backend = "auto",
     ) -> None:
+        if not isinstance(model, (CostModel, type(None))):
+            raise ParameterError(
+                "model", f"{model!r} is no CostModel", "Pass CostModel(Hardware(gate_time=...)), or None"
+            )
         if solver != "auto" and solver not in SOLVERS:
             raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
         if encoding != "auto" and encoding not in ENCODINGS:

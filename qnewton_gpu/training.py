@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -129,11 +129,16 @@ class Training:
         self.folder = folder or RunFolder.create(out or default_path(name), config.to_dict())
 
     @classmethod
-    def resume(cls, path: Path) -> Training:
-        """The run in `path` at its newest checkpoint, or at its start if it has none yet."""
+    def resume(cls, path: Path, steps: int | None = None) -> Training:
+        """The run in `path` at its newest checkpoint, or at its start if it has none yet; `steps` is a new total."""
         folder = RunFolder.open(path)
-        training = cls(TrainConfig.from_dict(folder.config), folder)
+        config = TrainConfig.from_dict(folder.config)
+        if steps is not None:
+            config = replace(config, steps=steps)
+        training = cls(config, folder)
         with folder.locked():
+            if steps is not None:
+                folder.save_config({**folder.config, "steps": steps})
             folder.clear_leftovers()
             state = folder.load_checkpoint()
             if state is not None:

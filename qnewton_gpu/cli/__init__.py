@@ -20,6 +20,13 @@ COMMANDS = {
 USAGE_ERROR, INTERRUPTED = 2, 130
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not that of an option whose help says what happens without it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="qnewton", description="Newton's method with classical and simulated quantum linear solvers."
@@ -30,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
-            description=summary.capitalize() + ".",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=_Formatter,
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)

@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import shutil
+import textwrap
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -22,8 +23,15 @@ def run(options: argparse.Namespace) -> int:
     rows = [*_packages(), *_machine()]
     if all(state != "missing" for _, state, _ in rows):
         rows += [*_data(), *_cache(), *_self_test()]
-    print(table(("what", "state", "remark"), rows))
+    print(table(("what", "state", "remark"), _wrapped(rows)))
     return 0 if all(state not in ("missing", "failed") for _, state, _ in rows) else 1
+
+
+def _wrapped(rows: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    for what, state, remark in rows:
+        first, *more = textwrap.wrap(remark, 80) or [""]
+        yield what, state, first
+        yield from (("", "", part) for part in more)
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:

@@ -12,14 +12,18 @@ from .machines import add_machine_arguments, cost_model_from, describe
 if TYPE_CHECKING:
     from ..costs import Cost, CostModel
 
+STATED = {"size": 1024, "kappa": 100.0, "row_nonzeros": 8, "alpha": 1.0}
+"""Defaults of a stated system."""
+LARGEST_STATED = 1e15  # a kappa beyond it is beyond FP64
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("matrix", type=Path, nargs="?", default=None, metavar="MATRIX", help=".mtx, .npz or .npy; or state the system:")
-    add("--size", type=int, default=1024, metavar="N", help="order of a stated system")
-    add("--kappa", type=float, default=100.0, help="condition number of a stated system")
-    add("--row-nonzeros", type=int, default=8, metavar="D", help="entries a row of a stated system")
-    add("--alpha", type=float, default=1.0, help="norm of the block encoding over ||H|| of a stated system")
+    add("--size", type=int, default=None, metavar="N", help="order of a stated system (1024)")
+    add("--kappa", type=float, default=None, help="condition number of a stated system (100)")
+    add("--row-nonzeros", type=int, default=None, metavar="D", help="entries a row of a stated system (8)")
+    add("--alpha", type=float, default=None, help="norm of the block encoding over ||H|| of a stated system (1)")
     add("--tolerance", type=float, default=1e-2, help="relative residual")
     add("--encoding", default="auto", help="auto, walk, dilation or matching")
     add_machine_arguments(parser)
@@ -27,15 +31,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     model = cost_model_from(options)
-    print(describe(model))
-    for comparison in (model, model.honest()):
+    _check_stated(options)
+    lines = [describe(model)]
+    for comparison in (model,) if model.comparison == "honest" else (model, model.honest()):
         known, costs = _of_matrix(options, comparison) if options.matrix else _of_stated(options, comparison)
-        print()
-        print(f"{comparison.comparison} comparison, readout {comparison.hardware.readout}: {known}")
-        print(cost_table(costs, comparison))
-        if comparison.comparison == "honest" == model.comparison:
-            break
+        lines += ["", f"{comparison.comparison} comparison, readout {comparison.hardware.readout}: {known}"]
+        lines.append(cost_table(costs, comparison))
+    print("\n".join(lines))
     return 0
+
+
+def _check_stated(options: argparse.Namespace) -> None:
+    from ..errors import CombinationError, ParameterError
+
+    given = ["--" + name.replace("_", "-") for name in STATED if getattr(options, name) is not None]
+    if options.matrix and given:
+        raise CombinationError(", ".join(given), "state a system, but MATRIX is given", "Leave one of the two out")
+    for name, default in STATED.items():
+        value = getattr(options, name)
+        if value is None:
+            setattr(options, name, default)
+        elif not 1 <= value <= LARGEST_STATED:
+            problem = f"{value!r} is not between 1 and {LARGEST_STATED:.0e}"
+            raise ParameterError("--" + name.replace("_", "-"), problem, "State a real system")
+    if not 0 < options.tolerance < 1:
+        problem = f"{options.tolerance!r} is not between 0 and 1"
+        raise ParameterError("--tolerance", problem, "Give a relative residual such as 1e-2")
 
 
 def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
@@ -59,20 +80,9 @@ def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict
 
 def _of_stated(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
     from ..costs import FIRST_SUCCESS_PROBABILITY, jennings_queries
-    from ..errors import ParameterError
     from ..polynomials import inverse_degree, round_down_to_grid, round_up_to_grid
 
     n, kappa, d, eps = options.size, options.kappa, options.row_nonzeros, options.tolerance
-    for name, value, least in (
-        ("size", n, 1),
-        ("kappa", kappa, 1),
-        ("row-nonzeros", d, 1),
-        ("alpha", options.alpha, 1),
-    ):
-        if not (math.isfinite(value) and value >= least):
-            raise ParameterError(f"--{name}", f"{value!r} is not a finite number >= {least}", "State a real system")
-    if not 0 < eps < 1:
-        raise ParameterError("--tolerance", f"{eps!r} is not between 0 and 1", "Give a relative residual such as 1e-2")
     entries = n * min(d, n)
 
     def quantum(name: str, queries: float, p: float) -> Cost:

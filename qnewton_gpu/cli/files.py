@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def _read_npy(path: Path) -> Any:
 
 
 _READERS = {".mtx": _read_mtx, ".npz": _read_npz, ".npy": _read_npy}
+
+
+def check_writable(path: Path) -> None:
+    """Raise FileFormatError where the result could not be written, before it is computed."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise FileFormatError("--out", f"{path} cannot be written", "Choose a file in a folder that can be written")
 
 
 def load_vector(path: Path) -> Any:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", default="auto", help="auto or cpu")
     add("--tolerance", type=float, default=1e-6, help="relative residual")
     add("--max-queries", type=int, default=10**6)
-    add("--out", type=Path, default=None, metavar="X", help="where x goes, .npy; <MATRIX>.x.npy if not given")
+    add("--out", type=Path, default=None, metavar="X", help="where x goes, in .npy format; <MATRIX>.x.npy if not given")
     add_machine_arguments(parser)
 
 
@@ -32,11 +32,14 @@ def run(options: argparse.Namespace) -> int:
     import numpy as np
 
     from ..linear_solve import solve
-    from .files import load_array, load_vector
+    from .files import check_writable, load_array, load_vector
 
+    out = options.out or options.matrix.with_suffix(".x.npy")
+    check_writable(out)
     matrix = load_array(options.matrix, "MATRIX")
     rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(matrix.shape[0])
     model = cost_model_from(options)
+    print(describe(model), flush=True)
     solution = solve(
         matrix,
         rhs,
@@ -48,12 +51,11 @@ def run(options: argparse.Namespace) -> int:
         hardware=model,
         max_queries=options.max_queries,
     )
-    print(describe(model))
     print(solution_text(solution))
     if not solution.solved:
         return NOT_SOLVED
-    out = options.out or options.matrix.with_suffix(".x.npy")
-    np.save(out, solution.x)
+    with out.open("wb") as file:  # np.save adds a suffix to a name that lacks it
+        np.save(file, solution.x)
     print(f"x written to {out}")
     return 0
 
@@ -66,8 +68,8 @@ def solution_text(solution: Solution) -> str:
     bounds = resources.get("bounds")
     rows = [("status", solution.status.value), ("", solution.message), ("solver", solution.solver)]
     if bounds is not None:
-        how = "certified" if bounds.certified else "estimated"
-        rows.append(("kappa bound", f"{bounds.kappa:.6g}, {how}: {bounds.method}, {bounds.matvecs} products"))
+        label, how = ("kappa bound", "certified") if bounds.certified else ("kappa estimate", "no bound")
+        rows.append((label, f"{bounds.kappa:.6g}, {how}: {bounds.method}, {bounds.matvecs} products"))
     if "encoding" in resources:
         rows += [
             ("encoding, mode", f"{resources['encoding']}, {resources['mode']}"),

@@ -14,16 +14,18 @@ from .machines import add_machine_arguments, classical_from, describe, hardware_
 if TYPE_CHECKING:
     from ..training import TrainConfig, Training
 
+NO_PROGRESS = 1
+
 
 def _widths(text: str) -> tuple[int, ...]:
-    """16,16 -> (16, 16); nothing, or 0, is a network without hidden layer."""
-    return tuple(int(width) for width in text.split(",") if width and width != "0")
+    """16,16 -> (16, 16); 0 is a network without hidden layer."""
+    return () if text == "0" else tuple(int(width) for width in text.split(","))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", default="digits", help="digits, mnist, or mnist:PATH")
-    add("--hidden", type=_widths, default=(16,), metavar="16,16", help="widths of the hidden layers")
+    add("--hidden", type=_widths, default="16", metavar="16,16", help="widths of the hidden layers; 0 for none")
     add("--curvature", default="ggn", help="ggn, hessian or fisher")
     add("--partition", default="network", help="one system for the network, or one for each layer")
     add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--mode", default="auto", help="how the circuit is simulated: auto, subspace, fused or circuit")
     add("--backend", default="auto", help="auto or cpu")
-    add("--steps", type=int, default=10)
+    add("--steps", type=int, default=None, help="10 if not given; with --resume, the new total")
     add(
         "--batch-size", type=int, default=None, metavar="B", help="examples a step; the whole training set if not given"
     )
@@ -74,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
             raise ParameterError("threads", f"{options.threads} is below 1", "Use 1 or more")
         torch.set_num_threads(options.threads)
     if options.resume is not None:
-        training = Training.resume(options.resume)
+        _check_resumed(options)
+        training = Training.resume(options.resume, options.steps)
         print(f"resumed {training.folder.path} at step {training.step} of {training.config.steps}")
     else:
         training = Training(config_from(options), None, options.out)
@@ -87,7 +90,21 @@ def run(options: argparse.Namespace) -> int:
         print(f"{stopped}; nothing is lost: qnewton train --resume {training.folder.path}", file=sys.stderr)
         return 130 if isinstance(problem, KeyboardInterrupt) else 2
     _finish(training, lines)
-    return 0
+    return 0 if any(line["accepted"] for line in lines) else NO_PROGRESS
+
+
+def _check_resumed(options: argparse.Namespace) -> None:
+    """A resumed run is decided by its config.json: only the number of steps may be changed, and the threads."""
+    from ..errors import CombinationError
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args([]))
+    free = {"resume", "steps", "threads"}
+    changed = [name for name, value in defaults.items() if name not in free and getattr(options, name) != value]
+    if changed:
+        given = ", ".join("--" + name.replace("_", "-") for name in changed)
+        raise CombinationError("--resume", f"does not go with {given}", "Leave them out; --steps extends the run")
 
 
 def config_from(options: argparse.Namespace) -> TrainConfig:
@@ -114,7 +131,7 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         lr=options.lr,
         tolerance=options.tolerance,
         max_queries=options.max_queries,
-        steps=options.steps,
+        steps=10 if options.steps is None else options.steps,
         batch_size=options.batch_size,
         seed=options.seed,
         comparison=options.comparison,
@@ -134,20 +151,24 @@ def _introduce(training: Training) -> None:
     sys.stdout.flush()
 
 
-def step_text(line: dict[str, Any]) -> str:
-    """One plain line for a step; every number of seconds says its clock."""
+def step_text(line: dict[str, Any], brief: bool = False) -> str:
+    """One plain line for a step; every number of seconds says its clock. `brief` fits a terminal of 100 columns."""
     systems = line["systems"]
-    kappa = max((s["kappa"] or float("inf") for s in systems), default=float("nan"))
+    kappa = "+".join(f"{s['kappa'] or float('inf'):.1f}" for s in systems)
     chosen = "+".join(s["solver"] for s in systems)
     honest = "+".join(s["honest_solver"] for s in systems)
     queries = sum(s["queries"] for s in systems)
     projected = sum(s["projected_seconds"] or 0.0 for s in systems)
-    return (
-        f"step {line['step'] + 1:3d}  loss {line['loss']:.4f}  accuracy {line['accuracy']:.4f}  "
-        f"damping {line['damping']:.2e}  kappa {kappa:8.1f}  {chosen:8s}  queries {queries:5d}  "
-        f"projected {projected:.2e} s  simulated {line['simulated_seconds']:.2f} s  honest: {honest}"
-        + ("" if line["accepted"] else "  REJECTED")
-    )
+    failures = sorted({s["status"] for s in systems} - {"solved"})
+    rejected = "" if line["accepted"] else "  REJECTED" + (f": {', '.join(failures)}" if failures else "")
+    parts = [
+        f"step {line['step'] + 1:3d}  loss {line['loss']:.4f}  accuracy {line['accuracy']:.4f}",
+        f"damping {line['damping']:.2e}",
+        f"kappa {kappa:>8s}  {chosen:8s}  queries {queries:5d}",
+        f"projected {projected:.2e} s  simulated {line['simulated_seconds']:.2f} s",
+        f"honest: {honest}",
+    ]
+    return "  ".join([parts[0], parts[2], parts[4]] if brief else parts) + rejected
 
 
 def _train_with_progress(training: Training) -> list[dict[str, Any]]:
@@ -160,7 +181,7 @@ def _train_with_progress(training: Training) -> list[dict[str, Any]]:
         task = progress.add_task("first step", total=training.config.steps, completed=training.step)
 
         def show(line: dict[str, Any]) -> None:
-            progress.console.print(step_text(line), highlight=False, soft_wrap=True)
+            progress.console.print(step_text(line, brief=True), highlight=False, soft_wrap=True)
             system = max(line["systems"], key=lambda s: s["kappa"] or float("inf"))
             progress.update(
                 task,
@@ -190,6 +211,7 @@ def summary(lines: list[dict[str, Any]]) -> str:
     counts = Counter(s["solver"] for s in systems)
     honest = Counter(s["honest_solver"] for s in systems)
     reached = next((line["step"] + 1 for line in lines if line["accuracy"] >= 0.97), None)
+    failures = Counter(s["status"] for s in systems if s["status"] != "solved")
     rows = [
         ("steps", f"{len(lines)}, of which {sum(not line['accepted'] for line in lines)} rejected"),
         ("test accuracy", f"{lines[-1]['accuracy']:.4f}; 97 % " + (f"at step {reached}" if reached else "not reached")),
@@ -203,4 +225,6 @@ def summary(lines: list[dict[str, Any]]) -> str:
             f"{sum(s['projected_seconds'] or 0.0 for s in systems):.3e} s, on the stated machines, solves only",
         ),
     ]
+    if failures:
+        rows.insert(4, ("not solved", ", ".join(f"{status} {n}" for status, n in failures.items())))
     return table(("run", ""), rows)

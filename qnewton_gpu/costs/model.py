@@ -80,6 +80,12 @@ class CostModel:
     comparison: str = "paper"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.hardware, Hardware):
+            raise ParameterError("hardware", f"{self.hardware!r} is no Hardware", "Pass Hardware(gate_time=...)")
+        if not isinstance(self.classical, ClassicalMachine):
+            raise ParameterError(
+                "classical", f"{self.classical!r} is no ClassicalMachine", "Pass ClassicalMachine.load(name)"
+            )
         if self.comparison not in COMPARISONS:
             raise UnknownNameError.among("comparison", self.comparison, COMPARISONS)
 

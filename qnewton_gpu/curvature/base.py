@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch.func import functional_call
 
-from ..errors import NonFiniteLossError, UnsupportedModelError
+from ..errors import DataTypeError, NonFiniteLossError, ShapeError, UnsupportedModelError
 from .losses import Loss, as_loss
 
 Tensor = torch.Tensor
@@ -76,6 +76,19 @@ def check_model(model: torch.nn.Module) -> None:
             )
 
 
+def check_batch(inputs: Any, targets: Any) -> None:
+    """Refuse what is no batch: both tensors, with one target for each of at least one example."""
+    for name, value in (("inputs", inputs), ("targets", targets)):
+        if not isinstance(value, Tensor):
+            raise DataTypeError(name, f"is a {type(value).__name__}, no tensor", "Convert it with torch.as_tensor")
+        if value.dim() == 0 or len(value) == 0:
+            raise ShapeError(name, f"is empty, of shape {tuple(value.shape)}", "Pass at least one example")
+    if len(inputs) != len(targets):
+        raise ShapeError(
+            "targets", f"has {len(targets)} examples, inputs has {len(inputs)}", "Pass one target for each"
+        )
+
+
 class Objective:
     """F(theta) = loss(model(inputs; theta), targets) + (weight_decay/2) ||theta||^2, evaluated in FP64."""
 
@@ -83,6 +96,7 @@ class Objective:
         self, model: torch.nn.Module, loss: Any, inputs: Tensor, targets: Tensor, weight_decay: float = 0.0
     ) -> None:
         check_model(model)
+        check_batch(inputs, targets)
         self.model, self.weight_decay = model, weight_decay
         self.parameters = ParameterVector(model)
         self.inputs = inputs.to(torch.float64) if inputs.is_floating_point() else inputs
@@ -128,7 +142,9 @@ class Objective:
         """F and its gradient; raises NonFiniteLossError where either is NaN or infinite."""
         leaf = theta.detach().clone().requires_grad_()
         with torch.enable_grad():
-            value = self.value(leaf)
+            outputs = self.outputs(leaf)
+            self.loss.check(outputs.detach(), self.targets)
+            value = self.loss.value(outputs, self.targets) + 0.5 * self.weight_decay * leaf.dot(leaf)
             (gradient,) = torch.autograd.grad(value, leaf)
         if not (torch.isfinite(value) and torch.isfinite(gradient).all()):
             raise NonFiniteLossError(

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 
-from ..errors import NonFiniteLossError, ShapeError, UnsupportedModelError
+from ..errors import NonFiniteLossError, ParameterError, ShapeError, UnsupportedModelError
 
 Tensor = torch.Tensor
 
@@ -29,6 +29,10 @@ class Root(Protocol):
 
 
 class Loss(Protocol):
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise ShapeError or ParameterError where the targets are none for these outputs."""
+        ...
+
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
     def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of one example, outputs (C,): the mean over examples is `value`."""
@@ -46,11 +50,16 @@ class CrossEntropy:
     def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs[None], targets[None])
 
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        if targets.shape != outputs.shape[:1] or targets.dtype not in (torch.int64, torch.uint8):
+            kind = f"have shape {tuple(targets.shape)} and dtype {targets.dtype}"
+            raise ShapeError("targets", kind, "Cross-entropy needs one int64 class index for each example")
+        smallest, largest = int(targets.min()), int(targets.max())
+        if smallest < 0 or largest >= outputs.shape[1]:
+            classes = f"classes {smallest} to {largest}, the network has {outputs.shape[1]} outputs"
+            raise ParameterError("targets", f"hold {classes}", "Number the classes from 0")
+
     def root(self, outputs: Tensor, targets: Tensor) -> Root:
-        if targets.shape != outputs.shape[:1] or targets.is_floating_point():
-            raise ShapeError(
-                "targets", f"have shape {tuple(targets.shape)}", "Cross-entropy needs one class index for each example"
-            )
         return _SoftmaxRoot(F.log_softmax(outputs, dim=-1), targets, outputs.shape[0] ** -0.5)
 
 
@@ -92,6 +101,9 @@ class MeanSquaredError:
 
     def root(self, outputs: Tensor, targets: Tensor) -> Root:
         return _ScaledIdentity(outputs - self._shaped(outputs, targets), (2 / outputs.numel()) ** 0.5)
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        self._shaped(outputs, targets)
 
     @staticmethod
     def _shaped(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -136,6 +148,6 @@ def as_loss(loss: Any) -> Loss:
         return loss
     raise UnsupportedModelError(
         "loss",
-        f"{loss!r} is not supported",
+        f"{loss!r} with these options is not supported",
         "Use torch.nn.CrossEntropyLoss() or torch.nn.MSELoss() with reduction='mean' and no weights",
     )

@@ -69,7 +69,7 @@ p{margin:.3rem 0 .7rem;max-width:60rem}
 figure{margin:.6rem 0 1rem;break-inside:avoid}
 svg{width:100%;height:auto;display:block}
 svg text{font-family:system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif!important}
-.scroll{overflow:auto;max-height:38rem;border:1px solid var(--line);border-radius:.4rem;margin:.4rem 0 .8rem}
+.scroll{overflow:auto;max-height:60rem;border:1px solid var(--line);border-radius:.4rem;margin:.4rem 0 .8rem}
 table{border-collapse:separate;border-spacing:0;width:100%;font-size:.84rem;font-variant-numeric:tabular-nums}
 caption{padding:.4rem .6rem;border-bottom:1px solid var(--line)}
 th,td{padding:.26rem .45rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
