@@ -21,6 +21,7 @@ from .stages import stage
 from .systems import BlockSystem, SystemOptions, build_systems
 
 Tensor = torch.Tensor
+LARGEST_DAMPING = 1e12  # a step of the gradient over this moves nothing
 
 
 @dataclass
@@ -127,6 +128,8 @@ class QNewton(torch.optim.Optimizer):
         damping = group["damping"]
         objective = Objective(self.model, self.loss, inputs, targets, group["weight_decay"])
         theta = objective.parameters.vector()
+        if self.steps_taken == 0:
+            objective.check_deterministic(theta)
         with stage("gradient"):
             loss, gradient = objective.value_and_gradient(theta)
         with stage("curvature"):
@@ -198,7 +201,11 @@ class QNewton(torch.optim.Optimizer):
             damping *= 2
         elif ratio > 0.75:
             damping /= 2
-        return max(damping, self.damping_floor)
+        return min(max(damping, self.damping_floor), LARGEST_DAMPING)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("model", "loss", "damping_floor", "steps_taken", "_success_probability", "options", "scheduler")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -61,31 +60,25 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any]) -> RunFolder:
-        """Make the folder with its config.json in it, at once; raises RunFolderError where something is there."""
-        if path.exists() and not path.is_dir():
-            raise RunFolderError("out", f"{path} is a file", "Choose another name for the run folder")
-        if path.exists() and any(path.iterdir()):
-            remedy = "Choose another folder"
-            if (path / CONFIG).is_file():
-                remedy += f", or continue the run with --resume {path}"
-            raise RunFolderError("out", f"{path} exists already", remedy)
+        """Make the folder, or take an empty one: a run is there from the moment that its config.json is.
+
+        Raises RunFolderError where something is there already, or where nothing can be written.
+        """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+            if path.exists() and not path.is_dir():
+                raise RunFolderError("out", f"{path} is a file", "Choose another name for the run folder")
+            if path.exists() and any(not entry.name.startswith(f".{CONFIG}.") for entry in path.iterdir()):
+                remedy = "Choose another folder"
+                if (path / CONFIG).is_file():
+                    remedy += f", or continue the run with --resume {path}"
+                raise RunFolderError("out", f"{path} exists already", remedy)
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            folder.save_config(config)
         except OSError as problem:
-            raise RunFolderError(
-                "out", f"{path} cannot be made ({problem})", "Choose a folder that can be written"
-            ) from None
-        try:
-            temporary.chmod(0o755)
-            write_atomically(temporary / CONFIG, json.dumps(config, indent=2).encode())
-            if path.exists():
-                path.rmdir()
-            temporary.rename(path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        return cls(path)
+            what = f"{path} cannot be made ({problem})"
+            raise RunFolderError("out", what, "Choose a folder that can be written") from None
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -100,6 +93,8 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         try:
             config: dict[str, Any] = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            if not isinstance(config, dict):
+                raise ValueError("it holds no object")
         except (OSError, ValueError) as problem:
             raise RunFolderError(
                 "run", f"{self.path / CONFIG} cannot be read ({problem})", "Start the run again"
@@ -131,25 +126,29 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def steps(self) -> list[dict[str, Any]]:
-        """The logged steps, in order, up to the first torn line."""
+        """The logged steps, in order, up to the first line that is torn or no step."""
         lines = []
         if (self.path / STEPS).is_file():
             for text in (self.path / STEPS).read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    lines.append(json.loads(text))
+                    line = json.loads(text)
                 except ValueError:
                     break
+                if not (isinstance(line, dict) and isinstance(line.get("step"), int)):
+                    break
+                lines.append(line)
         return lines
 
     def keep_steps_before(self, step: int) -> None:
         """Drop the log lines of `step` and later, and torn ones."""
-        kept = [line for line in self.steps() if line.get("step", step) < step]
+        kept = [line for line in self.steps() if line["step"] < step]
         write_atomically(self.path / STEPS, "".join(to_json(line) + "\n" for line in kept).encode())
 
     def clear_leftovers(self) -> None:
         """Temporary files of a process that was killed while it wrote them."""
-        for leftover in self.path.glob(f".{CHECKPOINT}.*"):
-            leftover.unlink(missing_ok=True)
+        for name in (CONFIG, STEPS, CHECKPOINT):
+            for leftover in self.path.glob(f".{name}.*"):
+                leftover.unlink(missing_ok=True)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         import io

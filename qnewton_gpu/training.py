@@ -21,6 +21,8 @@ from .runfolder import RunFolder, default_path
 from .scheduler import Scheduler
 from .stages import StageEvent, record_stages
 
+LARGEST_WIDTH = 100_000
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -58,17 +60,21 @@ class TrainConfig:
             raise ParameterError(
                 "batch_size", f"{self.batch_size} is below 1", "Use 1 or more, or none for the full batch"
             )
-        if any(width < 1 for width in self.hidden):
-            raise ParameterError("hidden", f"{self.hidden} has a layer without units", "Give widths of 1 or more")
+        if not all(isinstance(width, int) and 1 <= width <= LARGEST_WIDTH for width in self.hidden):
+            problem = f"{self.hidden} has a width that is no integer from 1 to {LARGEST_WIDTH}"
+            raise ParameterError("hidden", problem, "Give widths such as 16,16")
+        if self.seed >= 2**63:
+            raise ParameterError("seed", f"{self.seed} does not fit 63 bits", "Use a smaller one")
 
     def to_dict(self) -> dict[str, Any]:
-        versions = {name: version(name) for name in ("qnewton-gpu", "torch", "numpy")}
-        return {"versions": versions, "threads": torch.get_num_threads(), **asdict(self), "hidden": list(self.hidden)}
+        return {**asdict(self), "hidden": list(self.hidden)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         known = {f.name for f in fields(cls)}
         try:
+            if not isinstance(values, dict):
+                raise TypeError(f"it is a {type(values).__name__}")
             chosen = {name: value for name, value in values.items() if name in known}
             chosen["hidden"] = tuple(chosen["hidden"])
             chosen["hardware"] = Hardware(**chosen["hardware"])
@@ -126,7 +132,12 @@ class Training:
         self.step = 0
         # the folder appears only once everything that can be wrong with the options has been checked
         name = f"{config.data.partition(':')[0]}-seed{config.seed}"
-        self.folder = folder or RunFolder.create(out or default_path(name), config.to_dict())
+        surroundings = {
+            "versions": {name: version(name) for name in ("qnewton-gpu", "torch", "numpy")},
+            "threads": torch.get_num_threads(),
+            "data_fingerprint": self.data.fingerprint,
+        }
+        self.folder = folder or RunFolder.create(out or default_path(name), {**surroundings, **config.to_dict()})
 
     @classmethod
     def resume(cls, path: Path, steps: int | None = None) -> Training:
@@ -136,21 +147,34 @@ class Training:
         if steps is not None:
             config = replace(config, steps=steps)
         training = cls(config, folder)
+        if folder.config.get("data_fingerprint") != training.data.fingerprint:
+            problem = f"{config.data} is not the data that {path} was trained on"
+            raise RunFolderError("run", problem, "Resume where the same files are found")
         with folder.locked():
             if steps is not None:
                 folder.save_config({**folder.config, "steps": steps})
             folder.clear_leftovers()
             state = folder.load_checkpoint()
             if state is not None:
-                training.network.load_state_dict(state["network"])
-                training.optimizer.load_state_dict(state["optimizer"])
-                training.step = state["step"]
+                training._restore(state)
             folder.keep_steps_before(training.step)
         return training
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+            what = f"the checkpoint in {self.folder.path} is another network's ({problem})"
+            raise RunFolderError("run", what, "Start the run again") from None
 
     def run(self, on_step: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
         """Train to the configured number of steps; returns all logged steps of the run."""
         with self.folder.locked():
+            state = self.folder.load_checkpoint()
+            if (state["step"] if state else 0) != self.step:
+                raise RunFolderError("run", f"{self.folder.path} has moved on since it was opened", "Resume it again")
             while self.step < self.config.steps:
                 line = self._one_step()
                 if on_step is not None:

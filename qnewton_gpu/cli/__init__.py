@@ -63,3 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         return 0
+    except OSError as problem:  # a full disk, say: what is on it already stays
+        print(f"qnewton {options.command}: error: {problem}", file=sys.stderr)
+        return USAGE_ERROR

@@ -54,8 +54,8 @@ def _check_stated(options: argparse.Namespace) -> None:
         elif not 1 <= value <= LARGEST_STATED:
             problem = f"{value!r} is not between 1 and {LARGEST_STATED:.0e}"
             raise ParameterError("--" + name.replace("_", "-"), problem, "State a real system")
-    if not 0 < options.tolerance < 1:
-        problem = f"{options.tolerance!r} is not between 0 and 1"
+    if not 1e-15 <= options.tolerance < 1:
+        problem = f"{options.tolerance!r} is not between 1e-15 and 1"
         raise ParameterError("--tolerance", problem, "Give a relative residual such as 1e-2")
 
 
@@ -81,27 +81,29 @@ def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict
 def _of_stated(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
     from ..costs import FIRST_SUCCESS_PROBABILITY, jennings_queries
     from ..polynomials import inverse_degree, round_down_to_grid, round_up_to_grid
+    from ..solvers.refinement import split_tolerance
 
     n, kappa, d, eps = options.size, options.kappa, options.row_nonzeros, options.tolerance
     entries = n * min(d, n)
+    epsilon, rounds = split_tolerance(eps)
 
     def quantum(name: str, queries: float, p: float) -> Cost:
         return model.quantum(
-            name, queries=queries, rounds=1, success_probability=p, size=n, nonzeros=entries, epsilon=eps
+            name, queries=queries, rounds=rounds, success_probability=p, size=n, nonzeros=entries, epsilon=epsilon
         )
 
-    degree = inverse_degree(round_up_to_grid(kappa * options.alpha), eps)
+    degree = inverse_degree(round_up_to_grid(kappa * options.alpha), epsilon)
     costs = {
         "qsvt": quantum("qsvt", degree, round_down_to_grid(FIRST_SUCCESS_PROBABILITY)),
-        "cholesky": model.dense_factorisation("cholesky", n),
-        "lu": model.dense_factorisation("lu", n),
+        "cholesky": model.factorisation("cholesky", n),
+        "lu": model.factorisation("lu", n),
         "cg": model.conjugate_gradients(
             kappa=kappa, epsilon=eps, product_flops=2.0 * entries, product_bytes=12.0 * entries
         ),
     }
-    if eps <= 0.24:
+    if epsilon <= 0.24:
         # the count holds from kappa = sqrt(12) on and includes its repetitions
-        queries = jennings_queries(max(kappa, math.sqrt(12) + 1e-12), options.alpha, eps)
+        queries = jennings_queries(max(kappa, math.sqrt(12) + 1e-12), options.alpha, epsilon)
         costs["jennings (formula)"] = quantum("jennings", queries, 1.0)
     return (
         f"stated: N = {n}, {d} entries a row, kappa {kappa:.4g}, alpha/||H|| {options.alpha:.4g}, tolerance {eps:.1e}",

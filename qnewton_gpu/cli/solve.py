@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or options.matrix.with_suffix(".x.npy")
     check_writable(out)
     matrix = load_array(options.matrix, "MATRIX")
-    rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(matrix.shape[0])
+    rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(max(matrix.shape, default=1))
     model = cost_model_from(options)
     print(describe(model), flush=True)
     solution = solve(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..training import TrainConfig, Training
 
 NO_PROGRESS = 1
+MOST_THREADS = 256
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -69,12 +70,18 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from ..errors import NonFiniteLossError, ParameterError
+    from ..runfolder import RunFolder
     from ..training import Training
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise ParameterError("threads", f"{options.threads} is below 1", "Use 1 or more")
+        if not 1 <= options.threads <= MOST_THREADS:
+            raise ParameterError(
+                "threads", f"{options.threads} is not from 1 to {MOST_THREADS}", "Use the cores you have"
+            )
         torch.set_num_threads(options.threads)
+    elif options.resume is not None:
+        # the same number of threads sums in the same order: what makes a resumed run bit-identical
+        torch.set_num_threads(int(RunFolder.open(options.resume).config.get("threads", torch.get_num_threads())))
     if options.resume is not None:
         _check_resumed(options)
         training = Training.resume(options.resume, options.steps)

@@ -153,7 +153,7 @@ def _matrix_bounds(H: MatrixOperator, damping: float, backend: Backend, seed: in
         smallest = min(float(np.sqrt(np.maximum(squared.values, 0)).min()), float(magnitudes.min()))
         magnitudes = np.array([smallest, largest])
         matvecs, method = matvecs + 2 * squared.steps, "Lanczos on H and H^2"
-    rounding = n * FP64_EPSILON * largest
+    rounding = 8 * n * FP64_EPSILON * largest  # also what a Krylov space that closed may have left out
     nonzero = magnitudes[magnitudes > rounding]
     negative = bool(ritz.values[0] < -rounding)
     if ritz.complete:  # every eigenvalue is known, up to rounding

@@ -37,10 +37,9 @@ class Hardware:
     state_preparation: bool = False
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.gate_time, (int, float)) and math.isfinite(self.gate_time) and self.gate_time > 0):
-            raise ParameterError(
-                "gate_time", f"{self.gate_time!r} is not a number of seconds > 0", "Use for example 1e-7"
-            )
+        if not (isinstance(self.gate_time, (int, float)) and 1e-24 <= self.gate_time <= 1e6):
+            problem = f"{self.gate_time!r} is not a number of seconds between 1e-24 and 1e6"
+            raise ParameterError("gate_time", problem, "Use for example 1e-7")
         if self.access not in ACCESS:
             raise UnknownNameError.among("access", self.access, ACCESS)
         if self.readout not in READOUT:

@@ -132,12 +132,16 @@ class CostModel:
         runs = factors["rounds"] * factors["columns"] * factors["repetitions"] * factors["readout"]
         return runs * (factors["queries"] * factors["depth"] + factors["preparation"])
 
-    def dense_factorisation(self, solver: str, size: int, assembly_flops: float = 0.0) -> Cost:
-        """Cholesky (N^3/3) or LU (2N^3/3); the honest comparison also charges assembling the matrix."""
+    def factorisation(
+        self, solver: str, size: int, assembly_flops: float = 0.0, half_bandwidth: int | None = None
+    ) -> Cost:
+        """Cholesky (N^3/3) or LU (2N^3/3, within a band 4 N b^2); the honest comparison also charges assembly."""
         rate, flops = {
             "cholesky": (self.classical.cholesky_flops, size**3 / 3),
             "lu": (self.classical.lu_flops, 2 * size**3 / 3),
         }[solver]
+        if half_bandwidth is not None:
+            flops = min(flops, 4.0 * size * max(half_bandwidth, 1) ** 2)
         assembly = assembly_flops / rate if self.comparison == "honest" else 0.0
         factors = {"assembly_seconds": assembly, "flops": flops, "flops_per_second": rate}
         return Cost(solver, assembly + flops / rate, factors)
@@ -152,4 +156,5 @@ class CostModel:
 
     def break_even_gate_time(self, quantum: Cost, classical_seconds: float) -> float:
         """The gate time at which this quantum solver would take as long as `classical_seconds`."""
-        return classical_seconds / self.gates(quantum.factors) if quantum.factors and quantum.finite else 0.0
+        gates = self.gates(quantum.factors) if quantum.factors else math.inf
+        return classical_seconds / gates

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import DataTypeError, NonFiniteLossError, ShapeError, UnsupportedModelError
 from .losses import Loss, as_loss
@@ -113,8 +113,23 @@ class Objective:
     def outputs(self, theta: Tensor, inputs: Tensor | None = None) -> Tensor:
         """The network's outputs, (B, C)."""
         inputs = self.inputs if inputs is None else inputs
-        result = functional_call(self.model, {**self._constants, **self.parameters.unflatten(theta)}, (inputs,))
+        # the other attention kernels have no second derivative
+        with sdpa_kernel(SDPBackend.MATH):
+            result = functional_call(self.model, {**self._constants, **self.parameters.unflatten(theta)}, (inputs,))
+        if not isinstance(result, Tensor):
+            kind = type(result).__name__
+            raise UnsupportedModelError(
+                "model", f"returns a {kind}, not one tensor", "Wrap it so that it returns logits"
+            )
         return result.reshape(result.shape[0], -1)
+
+    def check_deterministic(self, theta: Tensor) -> None:
+        """Raise UnsupportedModelError where the same parameters give other outputs: random layers."""
+        with torch.no_grad():
+            if not torch.equal(self.outputs(theta), self.outputs(theta)):
+                raise UnsupportedModelError(
+                    "model", "gives other outputs each time it is called", "Call .eval() on it: a step compares losses"
+                )
 
     def outputs_and_linear_calls(self, theta: Tensor) -> tuple[Tensor, dict[str, list[tuple[Tensor, Tensor]]]]:
         """The outputs, and (input, output) of every call of every Linear layer on the way, by the layer's name."""
@@ -174,8 +189,13 @@ class Curvature(Protocol):
     def dense(self) -> Tensor: ...
 
 
-def linearize(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """function(at), and its Jacobian as a linear map traced once: the fastest of torch's repeated forward products."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer warns of its own constants
-        return torch.func.linearize(function, at)
+def batched_gradient(outputs: Tensor, inputs: list[Tensor], directions: Tensor) -> list[Tensor]:
+    """Gradients of directions[i].outputs by each input, stacked over i: all at once, or one by one.
+
+    Some layers have no batching rule in torch (recurrent ones, some normalisations): these go one by one.
+    """
+    try:
+        return list(torch.autograd.grad(outputs, inputs, directions, is_grads_batched=True, retain_graph=True))
+    except RuntimeError:
+        rows = [torch.autograd.grad(outputs, inputs, direction, retain_graph=True) for direction in directions]
+        return [torch.stack(parts) for parts in zip(*rows, strict=True)]

@@ -7,7 +7,8 @@ from functools import cached_property
 
 import torch
 
-from .base import Objective
+from ..errors import UnsupportedModelError
+from .base import Objective, batched_gradient
 from .linear_layers import LinearLayer, LinearLayers
 
 Tensor = torch.Tensor
@@ -45,11 +46,11 @@ class GaussNewton:
 
     def _jacobian(self, vectors: Tensor) -> Tensor:
         """J V, (k, B, C), for V of shape (n, k)."""
-        return torch.autograd.grad(self._backward, self._dual, vectors.T, is_grads_batched=True, retain_graph=True)[0]
+        return batched_gradient(self._backward, [self._dual], vectors.T)[0]
 
     def _transposed_jacobian(self, rows: Tensor) -> Tensor:
         """J^t U, (n, k), for U of shape (k, B, C)."""
-        return torch.autograd.grad(self._outputs, self._leaf, rows, is_grads_batched=True, retain_graph=True)[0].T
+        return batched_gradient(self._outputs, [self._leaf], rows)[0].T
 
     def push(self, vectors: Tensor) -> Tensor:
         """G V, (m, k), for V of shape (n, k)."""
@@ -99,17 +100,42 @@ class GaussNewton:
         return 16.0 * (self.objective.inputs.numel() + 2 * self.shape[0] + 2 * self.size)
 
     def _row_chunks(self) -> Iterator[Tensor]:
-        """The rows of G, (examples * C, n), for a few examples at a time."""
+        """The rows of G, (examples * C, n), a few examples at a time; raises where they are not the batch's."""
+        u, expected = self._probe
+        image = torch.zeros_like(expected)
         for inputs, which in self.objective.example_chunks():
-            yield self._general_rows(inputs, which).reshape(-1, self.size)
+            rows = self._general_rows(inputs, which).reshape(-1, self.size)
+            image += rows.T @ u[which.start * self.classes : which.stop * self.classes]
+            yield rows
+        if not self._close(image, expected):
+            remedy = "Use layers that treat each example on its own, as LayerNorm does"
+            raise UnsupportedModelError("model", "mixes the examples of a batch", remedy)
 
     def _general_rows(self, inputs: Tensor, which: slice) -> Tensor:
-        def jacobian(example: Tensor) -> Tensor:
-            return torch.func.jacrev(lambda p: self.objective.outputs(self._embed(p), example[None])[0])(part)
-
         part = self._leaf.detach()
-        jacobians = torch.func.vmap(jacobian)(inputs).detach().permute(2, 0, 1)  # (n, examples, C)
-        return self.root.part(which).transposed(jacobians).permute(1, 2, 0)
+
+        def outputs(p: Tensor, example: Tensor) -> Tensor:
+            return self.objective.outputs(self._embed(p), example[None])[0]
+
+        try:
+            jacobians = torch.func.vmap(torch.func.jacrev(outputs), in_dims=(None, 0))(part, inputs).detach()
+        except RuntimeError:  # layers without a batching rule: one example at a time
+            unit = torch.eye(self.classes, dtype=torch.float64, device=part.device)
+            with torch.enable_grad():
+                each = [batched_gradient(outputs(self._leaf, x), [self._leaf], unit)[0] for x in inputs]
+            jacobians = torch.stack(each)
+        return self.root.part(which).transposed(jacobians.permute(2, 0, 1)).permute(1, 2, 0)
+
+    @cached_property
+    def _probe(self) -> tuple[Tensor, Tensor]:
+        """A random u, (m, 1), and G^t u of the whole batch: what every other way to G has to give."""
+        generator = torch.Generator().manual_seed(0)
+        u = torch.randn(self.shape[0], 1, generator=generator, dtype=torch.float64).to(self.theta.device)
+        return u, self.pull(u)
+
+    @staticmethod
+    def _close(image: Tensor, expected: Tensor) -> bool:
+        return torch.allclose(image, expected, rtol=1e-9, atol=1e-11 * float(expected.abs().max()))
 
     @cached_property
     def _closed_form(self) -> LinearLayers | None:
@@ -123,13 +149,7 @@ class GaussNewton:
             return None
         unit = torch.eye(self.classes, dtype=torch.float64, device=self.theta.device)
         directions = self.root.apply(unit[:, None, :].expand(-1, self.batch, -1))
-        deltas = torch.autograd.grad(
-            self._outputs,
-            [seen[0][1] for seen in calls.values()],
-            directions,
-            is_grads_batched=True,
-            retain_graph=True,
-        )
+        deltas = batched_gradient(self._outputs, [seen[0][1] for seen in calls.values()], directions)
 
         def local(name: str) -> slice | None:
             part = inside.get(name)
@@ -140,12 +160,5 @@ class GaussNewton:
             for (name, seen), delta in zip(calls.items(), deltas, strict=True)
         ]
         closed = LinearLayers(layers, self.size)
-        return closed if self._agrees(closed) else None
-
-    def _agrees(self, closed: LinearLayers) -> bool:
-        """One random G^t u both ways: False where a weight is also used outside its layer's own call."""
-        generator = torch.Generator().manual_seed(0)
-        u = torch.randn(self.shape[0], 1, generator=generator, dtype=torch.float64).to(self.theta.device)
-        expected = self.pull(u)
-        tolerance = 1e-12 * float(expected.abs().max())
-        return torch.allclose(closed.pull(u), expected, rtol=1e-9, atol=tolerance)
+        u, expected = self._probe  # differs where a weight is also used outside its layer's own call
+        return closed if self._close(closed.pull(u), expected) else None

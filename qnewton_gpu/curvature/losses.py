@@ -94,10 +94,10 @@ class MeanSquaredError:
     """Mean of (f - y)^2 over examples and outputs: L = sqrt(2/C) I."""
 
     def value(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.mse_loss(outputs, self._shaped(outputs, targets))
+        return ((outputs - self._shaped(outputs, targets)) ** 2).mean()
 
     def each(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.mse_loss(outputs, targets.to(outputs.dtype).reshape(outputs.shape))
+        return ((outputs - targets.to(outputs.dtype).reshape(outputs.shape)) ** 2).mean()
 
     def root(self, outputs: Tensor, targets: Tensor) -> Root:
         return _ScaledIdentity(outputs - self._shaped(outputs, targets), (2 / outputs.numel()) ** 0.5)
@@ -107,7 +107,7 @@ class MeanSquaredError:
 
     @staticmethod
     def _shaped(outputs: Tensor, targets: Tensor) -> Tensor:
-        if targets.numel() != outputs.numel():
+        if len(targets) != len(outputs) or targets.numel() != outputs.numel():
             raise ShapeError(
                 "targets",
                 f"have shape {tuple(targets.shape)}, the outputs {tuple(outputs.shape)}",
@@ -135,7 +135,10 @@ class _ScaledIdentity:
 def as_loss(loss: Any) -> Loss:
     """The Loss of a torch criterion: CrossEntropyLoss or MSELoss (mean), or the functions of the same meaning."""
     if isinstance(loss, torch.nn.CrossEntropyLoss) and (
-        loss.reduction == "mean" and loss.weight is None and loss.label_smoothing == 0.0
+        loss.reduction == "mean"
+        and loss.weight is None
+        and loss.label_smoothing == 0.0
+        and loss.ignore_index == torch.nn.CrossEntropyLoss().ignore_index
     ):
         return CrossEntropy()
     if isinstance(loss, torch.nn.MSELoss) and loss.reduction == "mean":

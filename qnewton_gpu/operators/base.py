@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..backends.base import Backend
 
@@ -63,6 +66,18 @@ class MatrixOperator:
     @property
     def product_bytes(self) -> float:
         return (12.0 if self.sparse else 8.0) * self.nonzeros
+
+    @cached_property
+    def half_bandwidth(self) -> int:
+        """max |i - j| over the entries, after reverse Cuthill-McKee where the matrix is sparse."""
+        if not self.sparse:
+            return self.shape[0] - 1
+        from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+        coo = self.matrix.tocoo()
+        place = np.empty(self.shape[0], dtype=np.int64)
+        place[reverse_cuthill_mckee(self.matrix.tocsr(), symmetric_mode=True)] = np.arange(self.shape[0])
+        return int(np.abs(place[coo.row] - place[coo.col]).max(initial=0))
 
     def matvec(self, v: Any) -> Any:
         return self.backend.real_product(self.matrix, v)

@@ -20,7 +20,7 @@ from .inverse import InversePolynomial, Parity, inverse_polynomial
 from .phases import DEFAULT_SCALE, RECONSTRUCTION_TOLERANCE, PhaseFactors, phase_factors, reconstruction_error
 
 GRID_STEPS_PER_OCTAVE = 8
-_FORMAT = 1
+_FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +43,10 @@ def cache_folder() -> Path:
         return Path(chosen)
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("qnewton_gpu", appauthor=False))
+    try:
+        return Path(platformdirs.user_cache_dir("qnewton_gpu", appauthor=False))
+    except RuntimeError:  # no HOME and no entry for this user, as in some containers
+        return Path(tempfile.gettempdir()) / f"qnewton_gpu-{os.getuid()}"
 
 
 @lru_cache(maxsize=256)
@@ -67,19 +70,21 @@ def clear_memory_cache() -> None:
 
 
 def _read(path: Path, polynomial: InversePolynomial, scale: float) -> PhaseFactors | None:
+    if path.exists() and not path.is_file():  # a pipe or a folder would be waited for, or fail
+        return None
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
-            wx, sup_norm = entry["wx"], float(entry["sup_norm"])
+            wx = entry["wx"]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as problem:  # bytes that are no archive fail anywhere in zip and npy parsing, in ways without end
         _log.warning("the cached phases in %s cannot be read (%s) and are rebuilt", path, problem)
         return None
-    if wx.shape == (polynomial.degree + 1,) and wx.dtype == np.float64 and math.isfinite(sup_norm) and sup_norm > 0:
+    if wx.shape == (polynomial.degree + 1,) and wx.dtype == np.float64:
         with np.errstate(all="ignore"):  # wrong numbers may overflow; the comparison below refuses them
-            error = reconstruction_error(wx, polynomial.chebyshev * (scale / sup_norm))
+            error = reconstruction_error(wx, polynomial.chebyshev * (scale / polynomial.sup_norm))
         if error <= RECONSTRUCTION_TOLERANCE:
-            return PhaseFactors(wx, scale, sup_norm, error)
+            return PhaseFactors(wx, scale, polynomial.sup_norm, error)
     _log.warning("the cached phases in %s do not reconstruct their polynomial and are rebuilt", path)
     return None
 
@@ -93,7 +98,7 @@ def _write(path: Path, phases: PhaseFactors) -> None:
         return
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, wx=phases.wx, sup_norm=phases.sup_norm)
+            np.savez(file, wx=phases.wx)
         os.replace(temporary, path)
     except OSError as problem:
         _log.warning("phase factors cannot be cached in %s (%s)", path.parent, problem)

@@ -52,7 +52,10 @@ class Factorisation:
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
         if self.name == "cholesky" and system.bounds.negative:
             return Cost(self.name, math.inf)
-        return model.dense_factorisation(self.name, system.size, system.operator.assembly_flops)
+        H = system.operator
+        # a sparse LU is charged within the band that a reordering leaves; Cholesky is made dense
+        band = H.half_bandwidth if self.name == "lu" and isinstance(H, MatrixOperator) and H.sparse else None
+        return model.factorisation(self.name, system.size, H.assembly_flops, band)
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
         sparse = self.name == "lu" and isinstance(system.operator, MatrixOperator) and system.operator.sparse

@@ -35,6 +35,8 @@ from .base import (
 from .formulations import Formulation, GramAnyRhs, GramPreimage, Symmetric
 from .refinement import STAGNATION, split_tolerance
 
+LARGEST_DRIFT = 1e-6
+
 
 @dataclass(frozen=True)
 class QSVT:
@@ -119,6 +121,11 @@ class _Run:
             before = self.error
             best = (self.x, self.residual, self.error)
             self._round(epsilon)
+            if not self.drift <= LARGEST_DRIFT:
+                return Status.NOT_CONVERGED, (
+                    f"The norm of the simulated register is off by {self.drift:.1e}: the encoding is no isometry, "
+                    f"because its alpha = {self.encoding.alpha:.6g} is below the norm of the operator."
+                )
             if self.error <= self.system.tolerance:
                 return Status.SOLVED, f"The relative residual {self.error:.2e} is within {self.system.tolerance:.1e}."
             if self.error < STAGNATION * before:

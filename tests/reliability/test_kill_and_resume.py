@@ -36,7 +36,7 @@ def train(path: Path, die: str | None = None, after: int = 0) -> None:
     torch.set_num_threads(1)
     if die is not None:
         _die_inside_a_write(runfolder, die, after)
-    if path.exists():
+    if (path / CONFIG).exists():
         training = Training.resume(path)
     else:
         training = Training(TrainConfig(steps=STEPS_OF_RUN, hidden=(4,), batch_size=400), None, path)

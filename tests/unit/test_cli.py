@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from qnewton_gpu.cli import COMMANDS, INTERRUPTED, USAGE_ERROR, main
 from qnewton_gpu.cli.solve import NOT_SOLVED
+from qnewton_gpu.cli.train import NO_PROGRESS
 
 SMALL_RUN = ["train", "--hidden", "3", "--steps", "2", "--batch-size", "200"]
 
@@ -100,7 +101,15 @@ def test_bad_files_name_the_argument_and_the_remedy(
         (["solve", "{A}", "--charge-readout", "all"], "none, copies, inverse"),
         (["solve", "{A}", "--comparison", "fair"], "paper, honest"),
         (["solve", "{A}", "--machine", "nowhere"], "reference"),
+        (["solve", "{A}", "--out", "{tmp}/nowhere/x.npy"], "cannot be written"),
+        (["solve", "{A}", "--out", "{tmp}"], "cannot be written"),
+        (["solve", "{A}", "--gate-time", "1e300"], "gate_time"),
         (["estimate", "--kappa", "0.5"], "kappa"),
+        (["estimate", "--kappa", "1e200"], "kappa"),
+        (["estimate", "--size", "99999999999999999999"], "size"),
+        (["estimate", "--tolerance", "1e-200", "--charge-readout", "copies"], "tolerance"),
+        (["estimate", "{A}", "--size", "5"], "MATRIX"),
+        (["estimate", "{A}", "--tolerance", "-1"], "tolerance"),
         (["estimate", "--tolerance", "nan"], "tolerance"),
         (["train", "--data", "cifar"], "digits, mnist"),
         (["train", "--curvature", "newton"], "ggn, hessian, fisher"),
@@ -113,6 +122,11 @@ def test_bad_files_name_the_argument_and_the_remedy(
         (["train", "--density", "2"], "density"),
         (["train", "--damping", "nan"], "damping"),
         (["train", "--threads", "0"], "threads"),
+        (["train", "--threads", "100000"], "threads"),
+        (["train", "--seed", "99999999999999999999"], "seed"),
+        (["train", "--hidden", "100000000"], "hidden"),
+        (["train", "--out", "{A}"], "is a file"),
+        (["train", "--out", "{tmp}/" + 300 * "x"], "out"),
         (["train", "--mode", "fused"], "subspace"),
         (["train", "--encoding", "gram", "--curvature", "hessian"], "walk"),
         (["train", "--data", "mnist:{tmp}"], "mnist"),
@@ -204,6 +218,85 @@ def test_an_existing_run_is_not_overwritten_and_a_finished_one_resumes_to_itself
     assert "--resume" in capsys.readouterr().err
     assert main(["train", "--resume", str(out)]) == 0
     assert (out / "steps.jsonl").read_bytes() == log
+
+
+def test_a_finished_run_is_extended_by_more_steps_and_equals_one_long_run(tmp_path: Path) -> None:
+    short, long = tmp_path / "short", tmp_path / "long"
+    assert main([*SMALL_RUN, "--out", str(short)]) == 0
+    assert main(["train", "--resume", str(short), "--steps", "4"]) == 0
+    assert main([*SMALL_RUN[:-4], "--steps", "4", "--batch-size", "200", "--out", str(long)]) == 0
+    losses = [
+        [json.loads(line)["loss"] for line in (p / "steps.jsonl").read_text().splitlines()] for p in (short, long)
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
+def test_resume_refuses_options_that_config_json_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--out", str(out)]) == 0
+    assert main(["train", "--resume", str(out), "--seed", "3", "--lr", "2"]) == USAGE_ERROR
+    assert "--seed" in (error := capsys.readouterr().err) and "--lr" in error
+
+
+def test_a_run_in_which_nothing_was_solved_says_so_and_returns_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*SMALL_RUN, "--solver", "qsvt", "--max-queries", "3", "--out", str(tmp_path / "run")]
+    assert main(arguments) == NO_PROGRESS
+    printed = capsys.readouterr().out
+    assert "REJECTED: too many queries" in printed and "not solved" in printed
+
+
+@pytest.mark.parametrize("damage", ["[1]", "null", '{"hidden": [1.5]}', "{torn"])
+def test_a_damaged_config_is_named(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--out", str(out)]) == 0
+    (out / "config.json").write_text(damage)
+    assert main(["train", "--resume", str(out)]) == USAGE_ERROR
+    assert "Traceback" not in (error := capsys.readouterr().err) and "error: run" in error
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*SMALL_RUN, "--out", str(one)]) == 0
+    assert main(["train", "--hidden", "4", "--steps", "1", "--batch-size", "200", "--out", str(two)]) == 0
+    (one / "checkpoint.pt").write_bytes((two / "checkpoint.pt").read_bytes())
+    assert main(["train", "--resume", str(one)]) == USAGE_ERROR
+    assert "another network" in capsys.readouterr().err
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--out", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, "data_fingerprint": "0" * 16}))
+    assert main(["train", "--resume", str(out), "--steps", "3"]) == USAGE_ERROR
+    assert "not the data" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_took_on_is_not_written_twice(tmp_path: Path) -> None:
+    from qnewton_gpu.errors import RunFolderError
+    from qnewton_gpu.training import Training
+
+    out = tmp_path / "run"
+    assert main([*SMALL_RUN, "--out", str(out)]) == 0
+    first, second = Training.resume(out, 4), Training.resume(out, 4)
+    first.run()
+    with pytest.raises(RunFolderError, match="moved on"):
+        second.run()
+    assert [json.loads(line)["step"] for line in (out / "steps.jsonl").read_text().splitlines()] == [0, 1, 2, 3]
+
+
+def test_x_goes_to_the_very_file_that_was_named(matrix: sp.csr_array, tmp_path: Path) -> None:
+    assert main(["solve", str(write(tmp_path / "A.npz", matrix)), "--out", str(tmp_path / "x.txt")]) == 0
+    assert np.load(tmp_path / "x.txt").shape == (20,) and not (tmp_path / "x.txt.npy").exists()
+
+
+def test_an_estimated_kappa_is_not_called_a_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sp.save_npz(tmp_path / "A.npz", sp.diags_array(np.linspace(1, 50, 300)).tocsr())
+    assert main(["solve", str(tmp_path / "A.npz"), "--tolerance", "1e-2"]) == 0
+    printed = capsys.readouterr().out
+    assert "kappa estimate" in printed and "kappa bound" not in printed
 
 
 def test_calibration_is_frozen_into_the_run(tmp_path: Path) -> None:

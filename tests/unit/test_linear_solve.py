@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 import qnewton_gpu as qn
+import qnewton_gpu.errors as qn_errors
 from qnewton_gpu import SpectrumBounds, Status
 from qnewton_gpu.solvers.base import LEDGER
 
@@ -188,3 +189,41 @@ def test_the_answer_does_not_depend_on_the_scale_of_matrix_or_right_hand_side() 
         scaled = qn.solve(a * H, c * B, solver="qsvt", encoding="walk")
         assert scaled.solved and scaled.queries == reference.queries
         assert np.allclose(scaled.x * a / c, reference.x, rtol=1e-9, atol=0)
+
+
+def test_the_certificate_is_that_of_the_x_that_is_returned() -> None:
+    random = np.random.default_rng(0)
+    Q = np.linalg.qr(random.standard_normal((60, 60)))[0]
+    A = (Q * np.geomspace(1e-4, 1, 60)) @ Q.T
+    A = (A + A.T) / 2
+    b = random.standard_normal(60).astype(np.float32)
+    solution = qn.solve(A, b, solver="lu", tolerance=1e-10)
+    residual = np.linalg.norm(b - A @ solution.x.astype(float)) / np.linalg.norm(b)
+    assert solution.x.dtype == np.float32
+    assert solution.relative_residual == pytest.approx(residual, rel=1e-6) and residual > 1e-10
+    assert "rounded to float32" in solution.message
+
+
+def test_an_x_that_overflows_its_dtype_is_not_solved() -> None:
+    solution = qn.solve(np.diag([1e-6, 1.0]), np.ones(2, np.float16), solver="lu")
+    assert solution.status is qn.Status.NOT_CONVERGED and solution.relative_residual == 1.0
+
+
+def test_an_alpha_below_the_norm_is_found_by_the_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qnewton_gpu.encodings.walk import WalkEncoding
+
+    real = WalkEncoding.__init__
+
+    def shrunk(self: WalkEncoding, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.alpha *= 0.5
+
+    monkeypatch.setattr(WalkEncoding, "__init__", shrunk)
+    solution = qn.solve(np.diag(np.linspace(1, 4, 6)), np.ones(6), solver="qsvt", encoding="walk")
+    assert solution.status is qn.Status.NOT_CONVERGED
+
+
+@pytest.mark.parametrize("tolerance", [[1e-3], "1e-3", None])
+def test_a_tolerance_that_is_no_number_is_called_that(tolerance: Any) -> None:
+    with pytest.raises(qn_errors.ParameterError, match="not a number"):
+        qn.solve(np.eye(2), np.ones(2), tolerance=tolerance)

@@ -22,7 +22,7 @@ def test_a_new_folder_holds_its_config_and_nothing_else(tmp_path: Path) -> None:
 def test_an_empty_folder_is_used_and_a_full_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     RunFolder.create(tmp_path / "run", {})
-    with pytest.raises(RunFolderError, match=r"exists already.*--resume"):
+    with pytest.raises(RunFolderError, match=r"exists already.*another folder.*--resume"):
         RunFolder.create(tmp_path / "run", {})
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunFolderError, match="out"):
@@ -93,3 +93,30 @@ def test_default_folders_do_not_collide(tmp_path: Path, monkeypatch: pytest.Monk
     first = default_path("digits")
     first.mkdir(parents=True)
     assert default_path("digits") != first
+
+
+@pytest.mark.parametrize("foreign", ["[1, 2]", "3", "null", '{"loss": 1.0}', '{"step": "two"}'])
+def test_foreign_log_lines_end_the_log(foreign: str, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", {})
+    folder.append({"step": 0})
+    with (folder.path / STEPS).open("a") as file:
+        file.write(foreign + "\n")
+    folder.append({"step": 1})
+    assert folder.steps() == [{"step": 0}]
+
+
+def test_a_folder_in_which_creation_was_killed_is_used_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f".{CONFIG}.abc").write_text("{")
+    folder = RunFolder.create(tmp_path / "run", {"seed": 1})
+    folder.clear_leftovers()
+    assert [p.name for p in folder.path.iterdir()] == [CONFIG]
+
+
+def test_the_current_folder_and_links_can_hold_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert RunFolder.create(tmp_path / "link", {"a": 1}).config == {"a": 1}
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert RunFolder.create(Path("."), {"a": 2}).config == {"a": 2}

@@ -6,13 +6,16 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qnewton_gpu import ClassicalMachine, CostModel, Hardware
+from qnewton_gpu.backends import select_backend
 from qnewton_gpu.costs import jennings_queries
 from qnewton_gpu.costs.model import query_depth, readout_preparations, repetitions
 from qnewton_gpu.errors import ParameterError, UnknownNameError
+from qnewton_gpu.operators import as_operator
 from qnewton_gpu.polynomials import inverse_degree
 
 MACHINE = ClassicalMachine("of the oracle", cholesky_flops=2e10, lu_flops=2e10, bandwidth=1e10)
@@ -54,7 +57,7 @@ def break_even(readout: str, classical_seconds: float) -> float:
 
 def test_break_even_gate_times_against_lu_and_cg_without_and_with_readout() -> None:
     model = CostModel(classical=MACHINE)
-    lu = model.dense_factorisation("lu", SIZE).seconds
+    lu = model.factorisation("lu", SIZE).seconds
     cg = model.conjugate_gradients(
         kappa=100, epsilon=1e-2, product_flops=2.0 * SIZE**2, product_bytes=4.0 * SIZE**2
     ).seconds
@@ -127,11 +130,11 @@ def test_a_cost_without_end_breaks_even_at_no_gate_time() -> None:
 def test_assembly_is_charged_in_the_honest_comparison_only() -> None:
     paper = CostModel(classical=MACHINE)
     assert paper.comparison == "paper" and paper.candidates == ("qsvt", "lu")
-    assert paper.dense_factorisation("cholesky", 100, 1e9).seconds == pytest.approx(1e6 / 3 / 2e10)
+    assert paper.factorisation("cholesky", 100, 1e9).seconds == pytest.approx(1e6 / 3 / 2e10)
     honest = paper.honest()
     assert set(honest.candidates) == {"qsvt", "cholesky", "lu", "cg"}
-    assert honest.dense_factorisation("cholesky", 100, 1e9).seconds == pytest.approx((1e6 / 3 + 1e9) / 2e10)
-    assert honest.dense_factorisation("lu", 100, 1e9).seconds == pytest.approx((2e6 / 3 + 1e9) / 2e10)
+    assert honest.factorisation("cholesky", 100, 1e9).seconds == pytest.approx((1e6 / 3 + 1e9) / 2e10)
+    assert honest.factorisation("lu", 100, 1e9).seconds == pytest.approx((2e6 / 3 + 1e9) / 2e10)
     assert honest.hardware.readout == "inverse" and honest.hardware.state_preparation
     assert CostModel(Hardware(readout="copies"), MACHINE).honest().hardware.readout == "copies"
 
@@ -159,3 +162,20 @@ def test_jennings_grows_like_kappa_log_kappa() -> None:
     kappas = np.array([1e2, 1e3, 1e4, 1e5])
     ratio = np.array([jennings_queries(k, 1, 1e-3) for k in kappas]) / (kappas * np.log(kappas))
     assert ratio.max() / ratio.min() < 1.5
+
+
+def test_a_sparse_lu_is_charged_within_its_band() -> None:
+    model = CostModel()
+    dense = model.factorisation("lu", 20000)
+    band = model.factorisation("lu", 20000, half_bandwidth=1)
+    assert band.factors["flops"] == 4.0 * 20000 and band.seconds < 1e-6 * dense.seconds
+    assert model.factorisation("lu", 100, half_bandwidth=99).seconds == model.factorisation("lu", 100).seconds
+
+
+def test_the_band_is_that_after_reordering() -> None:
+    random = np.random.default_rng(0)
+    place = random.permutation(500)
+    tridiagonal = sp.diags_array([np.ones(499), 4 * np.ones(500), np.ones(499)], offsets=[-1, 0, 1]).tocsr()
+    shuffled = tridiagonal[place][:, place]
+    assert as_operator(shuffled, select_backend("cpu")).half_bandwidth == 1
+    assert as_operator(np.ones((4, 4)) + 4 * np.eye(4), select_backend("cpu")).half_bandwidth == 3

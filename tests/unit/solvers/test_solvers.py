@@ -106,7 +106,7 @@ def test_the_refinement_of_a_loose_round_reaches_a_tight_tolerance() -> None:
 
 
 @pytest.mark.parametrize("name", ["cholesky", "lu"])
-def test_dense_factorisations_of_a_gram_operator(name: str) -> None:
+def test_factorisations_of_a_gram_operator(name: str) -> None:
     system = gram_system(False)
     assert np.allclose(system.operator.dense() @ make_solver(name).solve(system, CPU).x, system.rhs, atol=1e-10)
 
