@@ -96,7 +96,8 @@ def _certify_as_returned(solution: Solution, system: LinearSystem, backend: Back
     solution.message = f"Solved to {before:.2e} in FP64; rounded to {kind} x has the relative residual {worst:.2e}."
     norms = column_norms(system.rhs, backend)
     growth = system.bounds.upper * column_norms(x, backend) / backend.xp.where(norms > 0, norms, 1.0)
-    if not worst <= HALF_ULP[solution.x.itemsize] * (1 + float(growth.max())):
+    holds = bool(backend.xp.isfinite(x).all()) and worst <= HALF_ULP[solution.x.itemsize] * (1 + float(growth.max()))
+    if not holds:
         solution.status = Status.NOT_CONVERGED
 
 
