@@ -78,6 +78,10 @@ def solution_text(solution: Solution) -> str:
             ("polynomial kappa", f"{resources['kappa']:.6g}, on the grid {resources['kappa_on_grid']:.6g}"),
             ("qubits", f"{resources['system_qubits']} system, {resources['ancilla_qubits']} ancilla"),
         ]
+    if "gates" in resources:
+        g = resources["gates"]
+        rows.append(("gates of a run", f"{sum(g.gates.values())} in the program, depth {g.depth}, {g.cnots} CNOTs"))
+        rows.append(("", f"{g.rotations} rotations, {g.ands} ANDs, about {g.t_count:.3g} T gates, {g.queries} queries"))
     if solution.success_probability is not None:
         rows.append(("success probability", f"{solution.success_probability:.6g}"))
     rows += [

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..backends.base import Backend
+from ..backends.counting import count
+from ..circuit import qsvt_circuit
 from ..conditioning import FP64_EPSILON
 from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
 from ..encodings import encode
@@ -202,6 +204,15 @@ class _Run:
             }
         )
 
+    def _gate_counts(self) -> dict[str, Any]:
+        """What the gate program of the last round is made of, where the circuit was run as gates."""
+        if self.mode != "circuit" or not self.history:
+            return {}
+        last = self.history[-1]
+        _, phases = cached_phase_factors(last["kappa_on_grid"], last["epsilon"], self.formulation.parity)
+        block = self.encoding.circuit()  # type: ignore[attr-defined]
+        return {"gates": count(qsvt_circuit(block, self.encoding.system_qubits, phases.reflection))}
+
     def _rayleigh(self) -> float:
         """||H r||/(||H|| ||r||) for the worst column: an upper bound of |lambda|_min/||H||."""
         worst = int(relative_residuals(self.residual, self.system.rhs, self.backend).argmax())
@@ -236,6 +247,7 @@ class _Run:
             queries=self.queries,
             success_probability=min(probabilities) if probabilities else None,
             resources={
+                **self._gate_counts(),
                 "encoding": encoding.name,
                 "mode": self.mode,
                 "alpha": encoding.alpha,

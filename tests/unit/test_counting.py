@@ -1,0 +1,72 @@
+"""Counts of gate programs: what is counted is what was run, and each gate costs what the table says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qnewton_gpu as qn
+from qnewton_gpu.backends import select_backend
+from qnewton_gpu.backends.counting import count
+from qnewton_gpu.circuit import Circuit, MatrixGate, qsvt_circuit
+from qnewton_gpu.encodings import encode
+from qnewton_gpu.errors import ParameterError
+from qnewton_gpu.operators import as_operator
+from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
+
+CPU = select_backend("cpu")
+
+
+def tridiagonal(n: int) -> np.ndarray:
+    return 3 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 8])
+def test_queries_and_qubits_are_those_of_the_sequence(n: int) -> None:
+    encoding: Any = encode(as_operator(tridiagonal(n), CPU), CPU, "matching")
+    phases = phase_factors(inverse_polynomial(6, 1e-2))
+    counted = count(qsvt_circuit(encoding.circuit(), encoding.system_qubits, phases.reflection))
+    assert counted.queries == counted.gates["select"] == phases.degree
+    assert counted.qubits == encoding.system_qubits + encoding.ancilla_qubits
+    assert counted.gates["controlled_phase"] == phases.degree + 1
+    assert counted.gates["multiplexed_rz"] == phases.degree
+
+
+def test_counts_of_one_block_follow_the_table() -> None:
+    """N = 4, three colours: 2 system qubits, 1 rotated, 2 for the colour."""
+    encoding: Any = encode(as_operator(tridiagonal(4), CPU), CPU, "matching")
+    assert len(encoding.maxima) == 3 and encoding.ancilla_qubits == 3
+    counted = count(encoding.circuit(), rotation_error=2.0**-10)
+    prepare, multiplexed, select = 2**2 - 1, 2**4, 2 * (2**4 - 2)
+    assert counted.rotations == 2 * prepare + multiplexed
+    assert counted.ands == select
+    assert counted.cnots == 2 * (prepare - 1) + multiplexed
+    assert counted.t_count == 4 * select + counted.rotations * 30
+    assert sum(counted.gates.values()) == len(encoding.circuit().gates)
+
+
+def test_depth_counts_gates_on_different_qubits_once() -> None:
+    program = Circuit(2)
+    hadamard = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+    for qubit in (0, 1, 0):
+        program.append(MatrixGate("h", hadamard, (qubit,)))
+    assert count(program).depth == 2 and count(program).t_count == 0
+    assert count(Circuit(3)).depth == 0
+
+
+def test_the_solver_reports_what_its_gates_are_made_of() -> None:
+    solution = qn.solve(tridiagonal(4), np.ones(4), solver="qsvt", encoding="matching", mode="circuit", tolerance=1e-2)
+    assert solution.solved and solution.resources["gates"].queries == solution.queries
+    other = qn.solve(tridiagonal(4), np.ones(4), solver="qsvt", encoding="matching", tolerance=1e-2)
+    assert "gates" not in other.resources
+
+
+def test_a_gate_of_unknown_cost_and_a_bad_accuracy_are_refused() -> None:
+    program = Circuit(1)
+    program.append(MatrixGate("magic", np.eye(2), (0,)))
+    with pytest.raises(ParameterError, match="magic"):
+        count(program)
+    with pytest.raises(ParameterError, match="rotation_error"):
+        count(Circuit(1), rotation_error=0.0)
