@@ -172,11 +172,11 @@ class QNewton(torch.optim.Optimizer):
         damping, decay = group["damping"], group["weight_decay"]
         product = curvature.product(direction[:, None])[:, 0] + decay * direction
         slope, bend = float(gradient @ direction), float(direction @ product)
+        length = 1.0
         if self.options.partition == "layer":
-            # blocks know nothing of each other: the best length along their joint direction
-            length = -slope / (bend + damping * float(direction @ direction)) if slope else 1.0
-        else:
-            length = 1.0
+            # blocks know nothing of each other: the best length along their joint direction, where there is one
+            damped_bend = bend + damping * float(direction @ direction)
+            length = -slope / damped_bend if damped_bend > 0 else 1.0
         length *= group["lr"]
         predicted = -(length * slope + 0.5 * length**2 * bend)
         candidate = theta + length * direction
