@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .interrupts import end_at_once_when_interrupted
 from .machines import add_machine_arguments, classical_from, describe, hardware_from
 
 if TYPE_CHECKING:
@@ -67,27 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads triple the time on a busy machine
-    import torch
-
-    from ..errors import NonFiniteLossError, ParameterError
-    from ..runfolder import RunFolder
-    from ..training import Training
-
-    if options.threads is not None:
-        if not 1 <= options.threads <= MOST_THREADS:
-            raise ParameterError(
-                "threads", f"{options.threads} is not from 1 to {MOST_THREADS}", "Use the cores you have"
-            )
-        torch.set_num_threads(options.threads)
-    elif options.resume is not None:
-        # the same number of threads sums in the same order: what makes a resumed run bit-identical
-        torch.set_num_threads(int(RunFolder.open(options.resume).config.get("threads", torch.get_num_threads())))
-    if options.resume is not None:
-        _check_resumed(options)
-        training = Training.resume(options.resume, options.steps)
-        print(f"resumed {training.folder.path} at step {training.step} of {training.config.steps}")
-    else:
-        training = Training(config_from(options), None, options.out)
+    with end_at_once_when_interrupted():
+        training = _prepare(options)
+        from ..errors import NonFiniteLossError
     _introduce(training)
     try:
         lines = _train_with_progress(training)
@@ -98,6 +81,30 @@ def run(options: argparse.Namespace) -> int:
         return 130 if isinstance(problem, KeyboardInterrupt) else 2
     _finish(training, lines)
     return 0 if any(line["accepted"] for line in lines) else NO_PROGRESS
+
+
+def _prepare(options: argparse.Namespace) -> Training:
+    """Everything before the first step: imports, data, and the run folder or what a former run left in it."""
+    import torch
+
+    from ..errors import ParameterError
+    from ..runfolder import RunFolder
+    from ..training import Training
+
+    if options.threads is not None:
+        if not 1 <= options.threads <= MOST_THREADS:
+            problem = f"{options.threads} is not from 1 to {MOST_THREADS}"
+            raise ParameterError("threads", problem, "Use the cores you have")
+        torch.set_num_threads(options.threads)
+    elif options.resume is not None:
+        # the same number of threads sums in the same order: what makes a resumed run bit-identical
+        torch.set_num_threads(int(RunFolder.open(options.resume).config.get("threads", torch.get_num_threads())))
+    if options.resume is None:
+        return Training(config_from(options), None, options.out)
+    _check_resumed(options)
+    training = Training.resume(options.resume, options.steps)
+    print(f"resumed {training.folder.path} at step {training.step} of {training.config.steps}")
+    return training
 
 
 def _check_resumed(options: argparse.Namespace) -> None:
