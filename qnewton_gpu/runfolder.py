@@ -74,6 +74,7 @@ class RunFolder:
                 raise RunFolderError("out", f"{path} exists already", remedy)
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
+            folder.clear_leftovers()
             folder.save_config(config)
         except OSError as problem:
             what = f"{path} cannot be made ({problem})"

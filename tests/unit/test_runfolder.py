@@ -109,7 +109,6 @@ def test_a_folder_in_which_creation_was_killed_is_used_again(tmp_path: Path) -> 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / f".{CONFIG}.abc").write_text("{")
     folder = RunFolder.create(tmp_path / "run", {"seed": 1})
-    folder.clear_leftovers()
     assert [p.name for p in folder.path.iterdir()] == [CONFIG]
 
 
