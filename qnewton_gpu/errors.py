@@ -70,10 +70,6 @@ class NotEnoughMemoryError(QNewtonError, MemoryError):
     """The predicted memory does not fit; the message says how much is needed and what would fit."""
 
 
-class BackendUnavailableError(QNewtonError, RuntimeError):
-    """A backend was asked for by name on a machine that cannot run it."""
-
-
 class NonFiniteLossError(QNewtonError, ArithmeticError):
     """The training loss or its gradient is NaN or infinite: the step is refused, parameters unchanged."""
 

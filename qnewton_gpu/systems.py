@@ -15,8 +15,7 @@ import torch
 
 from .backends.base import Backend
 from .conditioning import condition, estimate_spectrum
-from .conditioning.condition import SCALINGS
-from .conditioning.pruning import REPAIRS
+from .conditioning.condition import check_conditioning
 from .curvature import Curvature, Objective
 from .curvature.gauss_newton import GaussNewton
 from .errors import CombinationError, ParameterError, UnknownNameError
@@ -42,12 +41,7 @@ class SystemOptions:
     def __post_init__(self) -> None:
         if self.partition not in PARTITIONS:
             raise UnknownNameError.among("partition", self.partition, PARTITIONS)
-        if self.scaling not in SCALINGS:
-            raise UnknownNameError.among("scaling", self.scaling, SCALINGS)
-        if self.compensate not in (*REPAIRS, None):
-            raise UnknownNameError.among("compensate", self.compensate, (*REPAIRS, "None"))
-        if not 0 < self.density <= 1:
-            raise ParameterError("density", f"{self.density!r} is not in (0, 1]", "1 keeps every entry of the matrix")
+        check_conditioning(self.density, self.compensate, self.scaling)
         if not 0 < self.tolerance < 1:
             raise ParameterError("tolerance", f"{self.tolerance!r} is not between 0 and 1", "The default is 1e-2")
         if self.encoding == "gram" and not self.by_factor:

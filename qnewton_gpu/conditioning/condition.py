@@ -11,7 +11,7 @@ from ..backends.base import Backend
 from ..errors import ParameterError, UnknownNameError
 from ..operators import MatrixOperator, as_operator
 from .damping import definite_shift, paper_damping
-from .pruning import prune_symmetric
+from .pruning import REPAIRS, prune_symmetric
 from .scaling import jacobi_scaling
 from .spectrum import SpectrumBounds, estimate_spectrum, semidefinite_bounds
 
@@ -49,10 +49,7 @@ def condition(
     5e-3 max|H|. scaling="auto" keeps Jacobi only where it lowers the estimated kappa. Bounds are computed after
     damping. Raises what `qn.solve` raises for a bad matrix, and ParameterError.
     """
-    if not 0 < density <= 1:
-        raise ParameterError("density", f"{density!r} is not in (0, 1]", "1 keeps every entry")
-    if scaling not in SCALINGS:
-        raise UnknownNameError.among("scaling", scaling, SCALINGS)
+    check_conditioning(density, compensate, scaling)
     if not (damping == "paper" or (isinstance(damping, (int, float)) and math.isfinite(damping) and damping >= 0)):
         raise ParameterError("damping", f"{damping!r} is neither a number >= 0 nor 'paper'", "Use 0 for none")
     backend = select_backend(backend)
@@ -91,6 +88,16 @@ def condition(
         else:
             record.append(effect + ", not kept")
     return Conditioned(operator, delta, shift, scale, bounds, record)
+
+
+def check_conditioning(density: float, compensate: str | None, scaling: str) -> None:
+    """Raise ParameterError or UnknownNameError where the options of `condition` mean nothing."""
+    if not 0 < density <= 1:
+        raise ParameterError("density", f"{density!r} is not in (0, 1]", "1 keeps every entry of the matrix")
+    if compensate not in (*REPAIRS, None):
+        raise UnknownNameError.among("compensate", compensate, (*REPAIRS, "None"))
+    if scaling not in SCALINGS:
+        raise UnknownNameError.among("scaling", scaling, SCALINGS)
 
 
 def _add_to_diagonal(H: MatrixOperator, value: float, backend: Backend) -> MatrixOperator:

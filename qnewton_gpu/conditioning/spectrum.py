@@ -118,13 +118,13 @@ def lanczos_relative_error(size: int, steps: int) -> float:
 
 
 def semidefinite_bounds(
-    H: Operator, floor: float, norm_bound: float, backend: Backend, seed: int = 0, method: str = "known damping"
+    H: Operator, floor: float, norm_bound: float, backend: Backend, seed: int = 0
 ) -> SpectrumBounds:
     """Certified bounds of an H with H - floor I positive semidefinite and ||H|| <= norm_bound, both proven."""
     ritz = lanczos(H.matvec, H.shape[0], _GRAM_STEPS, backend, seed)
     error = 64 * FP64_EPSILON if ritz.complete else lanczos_relative_error(H.shape[0], ritz.steps)
     upper = min(norm_bound, float(ritz.values[-1]) / (1 - error)) if error < 1 else norm_bound
-    return SpectrumBounds(floor, max(upper, floor), True, ritz.steps, f"{method}, Lanczos lambda_max")
+    return SpectrumBounds(floor, max(upper, floor), True, ritz.steps, "known damping, Lanczos lambda_max")
 
 
 def _gram_bounds(H: GramOperator, damping: float, backend: Backend, seed: int) -> SpectrumBounds:

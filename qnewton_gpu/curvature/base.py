@@ -150,8 +150,10 @@ class Objective:
                 handle.remove()
 
     def value(self, theta: Tensor) -> Tensor:
-        penalty = 0.5 * self.weight_decay * theta.dot(theta)
-        return self.loss.value(self.outputs(theta), self.targets) + penalty
+        return self._value_of(self.outputs(theta), theta)
+
+    def _value_of(self, outputs: Tensor, theta: Tensor) -> Tensor:
+        return self.loss.value(outputs, self.targets) + 0.5 * self.weight_decay * theta.dot(theta)
 
     def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor]:
         """F and its gradient; raises NonFiniteLossError where either is NaN or infinite."""
@@ -159,7 +161,7 @@ class Objective:
         with torch.enable_grad():
             outputs = self.outputs(leaf)
             self.loss.check(outputs.detach(), self.targets)
-            value = self.loss.value(outputs, self.targets) + 0.5 * self.weight_decay * leaf.dot(leaf)
+            value = self._value_of(outputs, leaf)
             (gradient,) = torch.autograd.grad(value, leaf)
         if not (torch.isfinite(value) and torch.isfinite(gradient).all()):
             raise NonFiniteLossError(

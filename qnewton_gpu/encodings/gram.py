@@ -10,6 +10,7 @@ The flag row |*> carries all of delta. Singular values are sqrt(sigma^2 + delta)
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 from ..backends.base import Backend
@@ -55,8 +56,9 @@ class GramEncoding(Coordinates):
         m = self.operator.factor.shape[0]
         return (self.operator.factor.rmatvec(u[:m]) + self.root_damping * u[m:]) / self.alpha
 
-    def _rows(self) -> tuple[Any, Any]:
-        """Norms (m, 1) and unit rows (m, n) of an explicit G; a zero row may be any unit vector."""
+    @cached_property
+    def _tables(self) -> tuple[Any, Any]:
+        """Amplitudes of T_R, (m+1, 1, 1), and unit rows (m, n) of an explicit G; a zero row may be any unit vector."""
         factor = self.operator.factor
         if not isinstance(factor, MatrixFactor):
             raise CombinationError(
@@ -67,32 +69,31 @@ class GramEncoding(Coordinates):
         norms = xp.sqrt((G * G).sum(axis=1, keepdims=True))
         rows = G / xp.where(norms > 0, norms, 1.0)
         rows[norms[:, 0] == 0, 0] = 1.0
-        return norms, rows
+        weights = xp.concatenate([norms, xp.full((1, 1), self.root_damping)]) / self.alpha
+        return weights[:, :, None], rows
 
     def lift(self, v: Any, side: Side) -> Any:
-        xp, (norms, rows) = self.backend.xp, self._rows()
+        xp, (weights, rows) = self.backend.xp, self._tables
         m, n = rows.shape
         if side == "right":
-            weights = xp.concatenate([norms, xp.full((1, 1), self.root_damping)]) / self.alpha
-            psi = weights[:, :, None] * v[None, :, :]
+            psi = weights * v[None, :, :]
         else:
             psi = xp.concatenate([rows[:, :, None] * v[:m, None, :], v[None, m:, :]])
         return psi.reshape((m + 1) * n, -1)
 
     def lower(self, psi: Any, side: Side) -> Any:
-        xp, (norms, rows) = self.backend.xp, self._rows()
+        xp, (weights, rows) = self.backend.xp, self._tables
         m, n = rows.shape
         psi = psi.reshape(m + 1, n, -1)
         if side == "right":
-            weights = xp.concatenate([norms, xp.full((1, 1), self.root_damping)]) / self.alpha
-            return (weights[:, :, None] * psi).sum(axis=0)
+            return (weights * psi).sum(axis=0)
         return xp.concatenate([(rows[:, :, None] * psi[:m]).sum(axis=1), psi[m]])
 
     def reflect(self, psi: Any) -> Any:
         return psi
 
 
-class ReducedGram:
+class ReducedGram(Coordinates):
     """The same encoding in the left vectors that the circuit can reach: w = c r + (G~/alpha) z, kept as (c; z).
 
     Exact. One product with H serves two queries and no vector of length m is stored. `source` is G~^t r = g, (n, k),
@@ -120,7 +121,7 @@ class ReducedGram:
 
     def inner(self, x: Any, y: Any, side: Side) -> Any:
         if side == "right":
-            return (x.conj() * y).sum(axis=0)
+            return super().inner(x, y, side)
         c, d = x[0].conj(), y[0]
         z, t = x[1:].conj(), y[1:]
         cross = (c * (self.source * t).sum(axis=0) + d * (z * self.source).sum(axis=0)) / self.alpha

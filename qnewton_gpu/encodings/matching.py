@@ -33,6 +33,7 @@ class MatchingEncoding(ExplicitSymmetric):
         self.alpha = positive_or_one(float(self.maxima.sum()))
         # T; a zero matrix may start anywhere
         self.amplitude = np.sqrt(self.maxima / self.alpha) if self.maxima.any() else np.ones(1)
+        self.cosine = self.value / np.where(self.maxima > 0, self.maxima, 1.0)[:, None]
         colours, n = self.value.shape
         self.system_qubits = qubits(n)
         self.ancilla_qubits = qubits(colours) + 1
@@ -42,9 +43,8 @@ class MatchingEncoding(ExplicitSymmetric):
     def _tables(self) -> tuple[Any, Any, Any, Any]:
         """sqrt(m/alpha) (L, 1, 1), P (L, N), c and s (L, N, 1)."""
         put = self.backend.asarray
-        cosine = self.value / np.where(self.maxima > 0, self.maxima, 1.0)[:, None]
-        sine = np.sqrt(np.maximum(1 - cosine**2, 0.0))
-        return put(self.amplitude[:, None, None]), put(self.partner), put(cosine[..., None]), put(sine[..., None])
+        sine = np.sqrt(np.maximum(1 - self.cosine**2, 0.0))
+        return put(self.amplitude[:, None, None]), put(self.partner), put(self.cosine[..., None]), put(sine[..., None])
 
     def lift(self, v: Any, side: Side = "right") -> Any:
         amplitude = self._tables[0]
@@ -79,7 +79,7 @@ class MatchingEncoding(ExplicitSymmetric):
         partner = np.tile(np.arange(size), (colours, 1))
         partner[: len(self.partner), :n] = self.partner
         cosine = np.zeros((colours, size))
-        cosine[: len(self.maxima), :n] = self.value / np.where(self.maxima > 0, self.maxima, 1.0)[:, None]
+        cosine[: len(self.maxima), :n] = self.cosine
 
         program = Circuit(system + self.ancilla_qubits)
         program.prepare(amplitude, colour)

@@ -97,10 +97,14 @@ def column_norms(vectors: Any, backend: Backend) -> Any:
     return backend.xp.sqrt((vectors * vectors).sum(axis=0))
 
 
+def divisors(norms: Any, backend: Backend) -> Any:
+    """Norms to divide by: a zero column is divided by one and stays zero."""
+    return backend.xp.where(norms > 0, norms, 1.0)
+
+
 def relative_residuals(residual: Any, rhs: Any, backend: Backend) -> Any:
     """||r||/||b|| for each column; a column with b = 0 counts as solved by x = 0."""
-    norms = column_norms(rhs, backend)
-    return column_norms(residual, backend) / backend.xp.where(norms > 0, norms, 1.0)
+    return column_norms(residual, backend) / divisors(column_norms(rhs, backend), backend)
 
 
 def certify(system: LinearSystem, x: Any, backend: Backend) -> tuple[float, Any]:
@@ -109,6 +113,12 @@ def certify(system: LinearSystem, x: Any, backend: Backend) -> tuple[float, Any]
         residual = system.rhs - system.operator.matvec(x)
         worst = float(relative_residuals(residual, system.rhs, backend).max())
     return worst, residual
+
+
+def growth(system: LinearSystem, x: Any, backend: Backend) -> float:
+    """max over columns of ||H|| ||x||/||b||: at most kappa, and what rounding of x is multiplied by."""
+    ratios = column_norms(x, backend) / divisors(column_norms(system.rhs, backend), backend)
+    return system.bounds.upper * float(ratios.max())
 
 
 def beyond_double_precision(kappa: float, tolerance: float) -> str | None:

@@ -15,7 +15,7 @@ from ..costs import Cost, CostModel
 from ..operators import MatrixOperator, check_memory
 from ..polynomials import round_up_to_grid
 from ..stages import stage
-from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms
+from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, growth
 
 
 def _finish(
@@ -23,9 +23,7 @@ def _finish(
 ) -> Solution:
     """Certify x: solved only if its recomputed residual says so and the solution shows no kappa beyond FP64."""
     worst, _ = certify(system, x, backend)
-    b = column_norms(system.rhs, backend)
-    growth = (column_norms(x, backend) / backend.xp.where(b > 0, b, 1.0)).max()
-    kappa = system.bounds.upper * float(growth)  # ||H|| ||x||/||b|| <= kappa
+    kappa = growth(system, x, backend)  # at least this much
     ill = beyond_double_precision(kappa, system.tolerance) if np.isfinite(kappa) else None
     if not np.isfinite(worst):
         x, worst = backend.xp.zeros_like(system.rhs), 1.0

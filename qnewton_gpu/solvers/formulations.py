@@ -10,7 +10,7 @@ from ..encodings.base import BlockEncoding, EncodedProducts, Side
 from ..encodings.gram import GramEncoding, ReducedGram
 from ..errors import ParameterError
 from ..polynomials import Parity
-from .base import LinearSystem, column_norms
+from .base import LinearSystem, column_norms, divisors
 
 PREIMAGE_TOLERANCE = 1e-8
 
@@ -108,11 +108,10 @@ class GramPreimage:
         # ||r - G~ x||^2 = ||r||^2 - 2 x.g + x.Hx with Hx = g - residual
         squared = self.norm**2 - (x * (g + residual)).sum(axis=0)
         norm = xp.sqrt(xp.maximum(squared, (FP64_EPSILON * self.norm) ** 2))
-        safe = xp.where(norm > 0, norm, 1.0)
-        start = xp.concatenate([xp.ones((1, g.shape[1])), -self.encoding.alpha * x]) / safe
-        return start, norm
+        start = xp.concatenate([xp.ones((1, g.shape[1])), -self.encoding.alpha * x])
+        return start / divisors(norm, self.backend), norm
 
 
 def _normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:
     norms = column_norms(vectors, backend)
-    return vectors / backend.xp.where(norms > 0, norms, 1.0), norms
+    return vectors / divisors(norms, backend), norms

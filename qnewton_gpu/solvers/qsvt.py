@@ -32,6 +32,7 @@ from .base import (
     beyond_double_precision,
     certify,
     column_norms,
+    growth,
     relative_residuals,
 )
 from .formulations import Formulation, GramAnyRhs, GramPreimage, Symmetric
@@ -224,10 +225,7 @@ class _Run:
 
     def _rounding_floor(self) -> float:
         """The relative residual that rounding leaves: a few eps (||H|| ||x|| + ||b||)/||b||."""
-        b = column_norms(self.system.rhs, self.backend)
-        x = column_norms(self.x, self.backend)
-        ratio = (self.system.bounds.upper * x / self.backend.xp.where(b > 0, b, 1.0)).max()
-        return 32 * FP64_EPSILON * (1 + float(ratio))
+        return 32 * FP64_EPSILON * (1 + growth(self.system, self.x, self.backend))
 
     def solution(self, status: Status, message: str, seconds: float) -> Solution:
         worst, _ = certify(self.system, self.x, self.backend)
