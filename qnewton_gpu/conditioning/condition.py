@@ -73,8 +73,7 @@ def condition(
         operator = _add_to_diagonal(operator, delta + shift, backend)
         record.append(f"damped by {delta:.6g}")
     if proven and delta:
-        row_sums = float(operator.absolute_row_sums().max())
-        bounds = semidefinite_bounds(operator, delta, row_sums, backend, seed)
+        bounds = semidefinite_bounds(operator, delta, operator.largest_row_sum(), backend, seed)
     else:
         bounds = estimate_spectrum(operator, backend=backend, seed=seed)
     scale = None
@@ -106,5 +105,6 @@ def _add_to_diagonal(H: MatrixOperator, value: float, backend: Backend) -> Matri
 
         return MatrixOperator((H.matrix + value * sp.eye_array(H.shape[0], format="csr")).tocsr(), backend)
     matrix = H.matrix.copy()
-    matrix.flat[:: H.shape[0] + 1] += value
+    diagonal = backend.xp.arange(H.shape[0])
+    matrix[diagonal, diagonal] += value
     return MatrixOperator(matrix, backend)

@@ -17,5 +17,5 @@ def paper_damping(H: MatrixOperator, epsilon: float = PAPER_EPSILON) -> float:
 def definite_shift(H: MatrixOperator, backend: Backend, seed: int = 0) -> float:
     """At least max(0, -lambda_min), by a Ritz residual at most: makes an indefinite H semidefinite before damping."""
     smallest = smallest_eigenvalue(H, backend, seed)
-    rounding = H.shape[0] * FP64_EPSILON * float(H.absolute_row_sums().max())
+    rounding = H.shape[0] * FP64_EPSILON * H.largest_row_sum()
     return -smallest if smallest < -rounding else 0.0

@@ -42,7 +42,7 @@ def prune_symmetric(
         raise UnknownNameError.among("compensate", compensate, (*REPAIRS, "None"))
     backend = select_backend(backend)
     operator = as_operator(H, backend)
-    dense = operator.dense()
+    dense = backend.to_numpy(operator.dense())
     n = operator.shape[0]
     off = np.abs(dense)
     np.fill_diagonal(off, 0.0)
@@ -59,5 +59,5 @@ def prune_symmetric(
     if compensate == "diagonal":
         diagonal += dropped
     elif compensate == "shift":
-        diagonal += max(0.0, -smallest_eigenvalue(MatrixOperator(pruned, backend), backend))
+        diagonal += max(0.0, -smallest_eigenvalue(MatrixOperator(backend.asarray(pruned), backend), backend))
     return sp.csr_array(pruned)

@@ -147,7 +147,7 @@ def _matrix_bounds(H: MatrixOperator, damping: float, backend: Backend, seed: in
     ritz = lanczos(product, n, LANCZOS_STEPS, backend, seed)
     magnitudes, matvecs, method = np.abs(ritz.values), ritz.steps, "Lanczos both ends"
     largest = float(magnitudes.max())
-    norm_bound = float(H.absolute_row_sums().max()) + damping
+    norm_bound = H.largest_row_sum() + damping
     if ritz.values[0] < 0 < ritz.values[-1] and not ritz.complete:
         squared = lanczos(lambda v: product(product(v)), n, LANCZOS_STEPS, backend, seed)
         smallest = min(float(np.sqrt(np.maximum(squared.values, 0)).min()), float(magnitudes.min()))

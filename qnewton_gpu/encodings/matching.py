@@ -10,6 +10,7 @@ so that T^t S T = H/alpha. Index order: colour, then a, then j.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,18 @@ from ..backends.base import Backend
 from ..circuit import Circuit
 from ..operators import MatrixOperator, Operator
 from .base import ExplicitSymmetric, Side, positive_or_one, qubits
+
+
+@dataclass(frozen=True)
+class MatchingRegister:
+    """T and S colour by colour, for L colours: what the queries on the whole register read."""
+
+    partner: Any
+    """P_l j, (L, N) int32."""
+    cosine: Any
+    """c_lj, (L, N)."""
+    amplitude: Any
+    """sqrt(m_l/alpha), (L,)."""
 
 
 class MatchingEncoding(ExplicitSymmetric):
@@ -40,28 +53,26 @@ class MatchingEncoding(ExplicitSymmetric):
         self.register_size = 2 * colours * n
 
     @cached_property
-    def _tables(self) -> tuple[Any, Any, Any, Any]:
-        """sqrt(m/alpha) (L, 1, 1), P (L, N), c and s (L, N, 1)."""
+    def register(self) -> MatchingRegister:
+        """The tables of T and S."""
         put = self.backend.asarray
-        sine = np.sqrt(np.maximum(1 - self.cosine**2, 0.0))
-        return put(self.amplitude[:, None, None]), put(self.partner), put(self.cosine[..., None]), put(sine[..., None])
+        return MatchingRegister(put(self.partner.astype(np.int32)), put(self.cosine), put(self.amplitude))
 
     def lift(self, v: Any, side: Side = "right") -> Any:
-        amplitude = self._tables[0]
         pair = self.backend.xp.stack([v, self.backend.xp.zeros_like(v)])
-        return (amplitude[..., None] * pair).reshape(self.register_size, -1)
+        return (self.register.amplitude[:, None, None, None] * pair).reshape(self.register_size, -1)
 
     def lower(self, psi: Any, side: Side = "right") -> Any:
         colours, n = self.value.shape
-        return (self._tables[0] * psi.reshape(colours, 2, n, -1)[:, 0]).sum(axis=0)
+        return (self.register.amplitude[:, None, None] * psi.reshape(colours, 2, n, -1)[:, 0]).sum(axis=0)
 
     def reflect(self, psi: Any) -> Any:
-        xp = self.backend.xp
-        _, partner, c, s = self._tables
-        colours, n = self.value.shape
-        psi = psi.reshape(colours, 2, n, -1)
-        a = xp.take_along_axis(psi[:, 0], partner[..., None], axis=1)
-        b = xp.take_along_axis(psi[:, 1], partner[..., None], axis=1)
+        xp, table = self.backend.xp, self.register
+        psi = psi.reshape(*self.value.shape[:1], 2, self.value.shape[1], -1)
+        partner, c = table.partner[..., None], table.cosine[..., None]
+        s = xp.sqrt(xp.maximum(1 - c * c, 0.0))
+        a = xp.take_along_axis(psi[:, 0], partner, axis=1)
+        b = xp.take_along_axis(psi[:, 1], partner, axis=1)
         return xp.stack([c * a + s * b, s * a - c * b], axis=1).reshape(self.register_size, -1)
 
     def circuit(self) -> Circuit:
@@ -98,7 +109,7 @@ def colour_edges(operator: MatrixOperator) -> tuple[np.ndarray, np.ndarray]:
     """
     import scipy.sparse as sp
 
-    H = sp.coo_array(operator.backend.to_numpy(operator.matrix) if not operator.sparse else operator.matrix)
+    H = sp.coo_array(operator.host)
     n = H.shape[0]
     upper = (H.coords[0] < H.coords[1]) & (H.data != 0)
     rows, columns, values = H.coords[0][upper], H.coords[1][upper], H.data[upper]
@@ -112,7 +123,7 @@ def colour_edges(operator: MatrixOperator) -> tuple[np.ndarray, np.ndarray]:
         used[j] |= bit
         used[k] |= bit
         colour[edge] = bit.bit_length() - 1
-    diagonal = operator.dense().diagonal() if not operator.sparse else operator.matrix.diagonal()
+    diagonal = operator.host.diagonal()
     count = int(colour.max(initial=-1)) + 1
     total = max(count + bool(np.any(diagonal)), 1)
     partner = np.tile(np.arange(n), (total, 1))

@@ -9,6 +9,7 @@ row; S is a gather by the transpose permutation. Sources: Childs, arXiv 0810.031
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,22 @@ import numpy as np
 from ..backends.base import Backend
 from ..operators import Operator
 from .base import ExplicitSymmetric, Side, positive_or_one, qubits
+
+SIGN = 1 << 31
+
+
+@dataclass(frozen=True)
+class WalkRegister:
+    """T and S entry by entry, in CSR order: what the queries on the whole register read."""
+
+    starts: Any
+    """First entry of each row, and their number: (N + 1,) int32. Row j begins in the register at starts[j] + 2 j."""
+    gather: Any
+    """Where the transposed entry stands in the register, with the sign of the entry in bit 31: (nnz,) uint32."""
+    amplitude: Any
+    """sqrt(|H_jk|/alpha), (nnz,)."""
+    slack: Any
+    """sqrt(1 - r_j/alpha), (N,)."""
 
 
 class WalkEncoding(ExplicitSymmetric):
@@ -27,48 +44,57 @@ class WalkEncoding(ExplicitSymmetric):
     def __init__(self, operator: Operator, backend: Backend) -> None:
         super().__init__(operator, backend)
         n = operator.shape[0]
-        self.alpha = positive_or_one(float(self.operator.absolute_row_sums().max()))
+        self.alpha = positive_or_one(self.operator.largest_row_sum())
         self.system_qubits = qubits(n)
         self.ancilla_qubits = qubits(n + 2)  # the column register: N columns and two slacks
-        stored = self.operator.matrix.data if self.operator.sparse else self.operator.matrix
-        self.register_size = int(backend.xp.count_nonzero(stored)) + 2 * n
+        self.register_size = self.operator.count_nonzero() + 2 * n
 
     @cached_property
-    def _tables(self) -> tuple[Any, Any, Any, Any, Any]:
-        """Amplitudes of T, row of each amplitude, first amplitude of each row, and S as a gather with signs."""
+    def register(self) -> WalkRegister:
+        """The tables of T and S; built on the host, where the transpose permutation comes from."""
         import scipy.sparse as sp
 
-        H = sp.csr_array(self.operator.matrix, copy=True)
+        H = sp.csr_array(self.operator.host, copy=True)
         H.eliminate_zeros()  # sgn(0) = 0 would break S S = I
         H.sort_indices()
         n, nnz = H.shape[0], H.nnz
-        counts = np.diff(H.indptr)
-        starts = H.indptr[:-1].astype(np.int64) + 2 * np.arange(n)
-        row = np.repeat(np.arange(n), counts + 2)
-        place = np.arange(nnz) + 2 * np.repeat(np.arange(n), counts)  # of each stored entry in the register
-        slack = starts + counts
-
-        amplitude = np.zeros(nnz + 2 * n)
-        amplitude[place] = np.sqrt(np.abs(H.data) / self.alpha)
-        amplitude[slack] = np.sqrt(np.maximum(1 - abs(H).sum(axis=1) / self.alpha, 0.0))
-
+        place = np.arange(nnz) + 2 * np.repeat(np.arange(n), np.diff(H.indptr))  # of each entry in the register
         transposed = sp.csr_array((np.arange(nnz), H.indices, H.indptr), shape=H.shape).tocsc().data
-        gather = np.empty(nnz + 2 * n, dtype=np.int64)
-        gather[place] = place[transposed]
-        gather[slack], gather[slack + 1] = slack + 1, slack
-        sign = np.ones(nnz + 2 * n)
-        sign[place] = np.sign(H.data)
         put = self.backend.asarray
-        return put(amplitude[:, None]), put(row), put(starts), put(gather), put(sign[:, None])
+        return WalkRegister(
+            starts=put(H.indptr.astype(np.int32)),
+            gather=put((place[transposed] | np.where(H.data < 0, SIGN, 0)).astype(np.uint32)),
+            amplitude=put(np.sqrt(np.abs(H.data) / self.alpha)),
+            slack=put(np.sqrt(np.maximum(1 - abs(H).sum(axis=1) / self.alpha, 0.0))),
+        )
+
+    @cached_property
+    def _slots(self) -> tuple[Any, Any, Any, Any, Any]:
+        """The same slot by slot: amplitude of T, row, first slot of each row, S as a gather, and its signs."""
+        table, xp = self.register, self.backend.xp
+        n, starts = len(table.slack), self.backend.to_numpy(table.starts).astype(np.int64)
+        row = np.repeat(np.arange(n), np.diff(starts) + 2)
+        first = starts[:-1] + 2 * np.arange(n)
+        slack = starts[1:] + 2 * np.arange(n)
+        put = self.backend.asarray
+        entry = xp.ones(self.register_size, dtype=bool)
+        entry[put(slack)] = entry[put(slack + 1)] = False
+        amplitude, sign = xp.zeros(self.register_size), xp.ones(self.register_size)
+        amplitude[entry], amplitude[put(slack)] = table.amplitude, table.slack
+        gather = xp.empty(self.register_size, dtype=xp.int64)
+        gather[entry] = table.gather & (SIGN - 1)
+        gather[put(slack)], gather[put(slack + 1)] = put(slack + 1), put(slack)
+        sign[entry] = xp.where(table.gather & SIGN, -1.0, 1.0)
+        return amplitude[:, None], put(row), put(first), gather, sign[:, None]
 
     def lift(self, v: Any, side: Side = "right") -> Any:
-        amplitude, row, *_ = self._tables
+        amplitude, row, *_ = self._slots
         return amplitude * v[row]
 
     def lower(self, psi: Any, side: Side = "right") -> Any:
-        amplitude, _, starts, *_ = self._tables
-        return self.backend.row_sums(amplitude * psi, starts)
+        amplitude, _, first, *_ = self._slots
+        return self.backend.row_sums(amplitude * psi, first)
 
     def reflect(self, psi: Any) -> Any:
-        *_, gather, sign = self._tables
+        *_, gather, sign = self._slots
         return sign * psi[gather]

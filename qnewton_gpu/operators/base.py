@@ -50,10 +50,23 @@ class MatrixOperator:
     assembly_flops = 0.0
 
     def __init__(self, matrix: Any, backend: Backend) -> None:
+        """`matrix` is an array of the backend, or a SciPy CSR matrix, which stays on the host."""
         self.sparse = not isinstance(matrix, backend.xp.ndarray)
-        self.matrix = backend.csr(matrix) if self.sparse else matrix
-        self.backend = backend
+        self.matrix, self.backend = matrix, backend
         self.shape: tuple[int, int] = matrix.shape
+
+    @cached_property
+    def on_device(self) -> Any:
+        """The matrix as what the backend multiplies with."""
+        return self.backend.csr(self.matrix) if self.sparse else self.matrix
+
+    @cached_property
+    def host(self) -> Any:
+        """The matrix as a SciPy CSR or NumPy array: graphs and permutations are made there."""
+        return self.matrix if self.sparse else self.backend.to_numpy(self.matrix)
+
+    def count_nonzero(self) -> int:
+        return int(self.matrix.count_nonzero() if self.sparse else self.backend.xp.count_nonzero(self.matrix))
 
     @property
     def nonzeros(self) -> int:
@@ -80,11 +93,11 @@ class MatrixOperator:
         return int(np.abs(place[coo.row] - place[coo.col]).max(initial=0))
 
     def matvec(self, v: Any) -> Any:
-        return self.backend.real_product(self.matrix, v)
+        return self.backend.real_product(self.on_device, v)
 
     def dense(self) -> Any:
-        return self.matrix.toarray() if self.sparse else self.matrix
+        return self.backend.asarray(self.matrix.toarray()) if self.sparse else self.matrix
 
-    def absolute_row_sums(self) -> Any:
-        sums = abs(self.matrix).sum(axis=1)
-        return self.backend.xp.asarray(sums).ravel()
+    def largest_row_sum(self) -> float:
+        """max_i sum_j |H_ij| >= ||H||_2."""
+        return float(abs(self.matrix).sum(axis=1).max())

@@ -64,7 +64,7 @@ class Factorisation:
                     "solver", 24.0 * system.size**2, backend, "Use solver='cg' or 'qsvt', which need products only"
                 )
             with stage("solve"):
-                x = self._sparse_lu(system) if sparse else self._dense(system, backend)
+                x = self._sparse_lu(system, backend) if sparse else self._dense(system, backend)
         except np.linalg.LinAlgError as problem:
             if self.name == "cholesky":  # says nothing about singular: an indefinite matrix ends here too
                 message = (
@@ -85,11 +85,12 @@ class Factorisation:
         solve = backend.cholesky_solve if self.name == "cholesky" else backend.lu_solve
         return solve(system.operator.dense(), system.rhs)
 
-    def _sparse_lu(self, system: LinearSystem) -> Any:
+    def _sparse_lu(self, system: LinearSystem, backend: Backend) -> Any:
         import scipy.sparse.linalg as spla
 
         try:
-            return spla.splu(system.operator.matrix.tocsc()).solve(system.rhs)  # type: ignore[attr-defined]
+            factors = spla.splu(system.operator.matrix.tocsc())  # type: ignore[attr-defined]
+            return backend.asarray(factors.solve(backend.to_numpy(system.rhs)))
         except RuntimeError as problem:  # SuperLU's word for a zero pivot
             raise np.linalg.LinAlgError(str(problem)) from None
 

@@ -1,0 +1,66 @@
+"""The CUDA sources: finds kernels/*.cu, puts common.cuh before each, and names what is compiled of them.
+
+CuPy caches compiled kernels by their source text and does not see included headers, so one text holds both.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+REALS = {"complex64": "float", "complex128": "double"}
+"""The template argument `Real` for each dtype of a register."""
+LANES = (2, 4, 8, 16, 32)
+COLUMNS = (1, 4)
+OPTIONS = ("--std=c++17", "--generate-line-info")
+FORMULAS = ("complex", "bytes", "flops", "bytes of the dense form")
+
+
+def kernels_folder() -> Path:
+    """kernels/ inside the installed package, or beside it in a checkout."""
+    package = Path(str(resources.files("qnewton_gpu")))
+    inside = package / "kernels"
+    return inside if inside.is_dir() else package.parent / "kernels"
+
+
+@cache
+def source(name: str) -> str:
+    """kernels/<name>.cu with common.cuh before it."""
+    folder = kernels_folder()
+    return (folder / "common.cuh").read_text() + (folder / f"{name}.cu").read_text()
+
+
+def name_expressions(name: str, real: str) -> tuple[str, ...]:
+    """The kernels that are compiled of kernels/<name>.cu for `real`, "float" or "double"."""
+    expressions = {
+        "walk_query": [f"walk_{part}<{real}, {lanes}>" for part in ("lift", "query", "lower") for lanes in LANES],
+        "matching_query": [f"matching_query<{real}>"],
+        "gram_query": [f"gram_rows<{real}>", f"gram_columns<{real}>"],
+        "subspace_query": [
+            *(f"subspace_query<{real}, {lanes}, {columns}>" for lanes in LANES for columns in COLUMNS),
+            *(f"subspace_query_dense<{real}, {columns}>" for columns in COLUMNS),
+        ],
+    }
+    return (*expressions[name], "advance")
+
+
+NAMES = ("walk_query", "matching_query", "gram_query", "subspace_query")
+
+
+def formula(name: str, quantity: str, **sizes: float) -> float:
+    """A quantity of one query as the header of kernels/<name>.cu states it: "bytes", "flops", "bytes of the dense form".
+
+    `sizes` are the names in the formula: entries, rows, columns, colours, tiles, and real (bytes of a real number).
+    """
+    stated = {key: expression for key, expression in _formulas(name).items() if key in FORMULAS}
+    sizes = {"complex": eval(stated["complex"], {"__builtins__": {}}, dict(sizes)), **sizes}
+    return float(eval(stated[quantity], {"__builtins__": {}}, sizes))
+
+
+@cache
+def _formulas(name: str) -> dict[str, str]:
+    text = (kernels_folder() / f"{name}.cu").read_text()
+    lines = (re.fullmatch(r"// ([a-z ]+): (.+)", line) for line in text.splitlines())
+    return {found[1]: found[2].removesuffix(" bytes") for found in lines if found}

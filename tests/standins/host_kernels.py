@@ -1,0 +1,88 @@
+"""Compiles the bodies of kernels/*.cu with g++ (cuda_host.h stands in for CUDA), and calls them on NumPy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qnewton_gpu.backends import cuda_source
+
+HEADERS = Path(__file__).parents[1] / "host"
+MISSING = "g++ is missing: install Debian's build-essential"
+
+
+def require_gxx() -> str:
+    """The path of g++; skips the test where there is none, or fails it where QNEWTON_REQUIRE_GXX=1."""
+    found = shutil.which("g++")
+    if found is None:
+        (pytest.fail if os.environ.get("QNEWTON_REQUIRE_GXX") == "1" else pytest.skip)(MISSING)
+    assert found is not None
+    return found
+
+
+def symbol(expression: str) -> str:
+    return "run_" + re.sub(r"\W+", "_", expression)
+
+
+def translation_unit(name: str, reals: Sequence[str] = ("float", "double")) -> str:
+    """A C++ text with the source of a kernel file and one exported function for each of its instances."""
+    expressions = dict.fromkeys(e for real in reals for e in cuda_source.name_expressions(name, real))
+    exports = [
+        f'extern "C" int {symbol(e)}(const unsigned* grid, const unsigned* block, unsigned shared, void** arguments,'
+        f" const int* bytes, int count) {{ return host::launch({e}, grid, block, shared, arguments, bytes, count); }}"
+        for e in expressions
+    ]
+    return "\n".join(['#include "cuda_host.h"', cuda_source.source(name), *exports])
+
+
+def build(text: str, *flags: str) -> Path:
+    """The file that g++ makes of this text, kept in the tests' cache folder under a name of its content."""
+    compiler = require_gxx()
+    key = hashlib.sha256("\0".join([text, (HEADERS / "cuda_host.h").read_text(), *flags]).encode()).hexdigest()[:16]
+    folder = Path(os.environ["QNEWTON_CACHE_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    result = folder / f"host-{key}.so"
+    with (folder / f"host-{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the workers of a test run share what one of them has built
+        if not result.exists():
+            unit = folder / f"host-{key}.cpp"
+            unit.write_text(text)
+            command = [compiler, "-std=c++20", "-O1", "-g", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-variable",
+                       "-I", str(HEADERS), *flags, "-o", str(result), str(unit)]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+    return result
+
+
+@cache
+def library(name: str) -> ctypes.CDLL:
+    return ctypes.CDLL(str(build(translation_unit(name), "-shared", "-fPIC")))
+
+
+def run(
+    name: str, expression: str, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], shared: int = 0
+) -> None:
+    """Call a kernel; arrays are passed by address, NumPy scalars by value with their own size, integers as 8 bytes."""
+    values = [np.uint64(a.ctypes.data) if isinstance(a, np.ndarray) else a for a in arguments]
+    values = [np.int64(v) if isinstance(v, int) else v for v in values]
+    stored = [np.array(v) for v in values]
+    addresses = (ctypes.c_void_p * len(stored))(*(v.ctypes.data for v in stored))
+    sizes = (ctypes.c_int * len(stored))(*(v.itemsize for v in stored))
+    three = ctypes.c_uint * 3
+    grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
+    problem = getattr(library(name), symbol(expression))(
+        three(*grid), three(*block), shared, addresses, sizes, len(stored)
+    )
+    assert problem == 0, f"{expression}: argument {problem - 2} has the wrong size" if problem > 1 else "wrong count"
