@@ -1,15 +1,17 @@
-"""Stages nest, are closed whatever happens, and are recorded for whoever asked."""
+"""Stages nest, are closed whatever happens, and are recorded for whoever asked, with the device's own clock."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import qnewton_gpu as qn
 from qnewton_gpu.errors import QNewtonError
-from qnewton_gpu.stages import STAGES, record_stages, stage
+from qnewton_gpu.stages import STAGES, count_host_bytes, host_bytes, record_stages, stage, use_device_clock
 
 
 def test_the_eight_names() -> None:
@@ -61,7 +63,7 @@ def test_every_range_that_was_pushed_is_popped(monkeypatch: pytest.MonkeyPatch) 
             open_ranges.pop()
 
     monkeypatch.setattr(stages, "_nvtx_domain", Domain)
-    monkeypatch.setattr(stages, "_nvtx_attributes", lambda name: name)
+    monkeypatch.setattr(stages, "_nvtx_attributes", lambda name, category: name)
     with pytest.raises(ValueError), stage("solve"), stage("verify"):
         assert open_ranges == ["solve", "verify"]
         raise ValueError
@@ -107,3 +109,118 @@ def test_a_refused_solve_enters_no_stage() -> None:
     with record_stages() as events, pytest.raises(QNewtonError):
         qn.solve(np.ones((2, 3)), np.ones(2))
     assert events == []
+
+
+class FakeClock:
+    """A device whose queue advances by one second a mark, and that notes when somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+        self.waited: list[tuple[int, int]] = []
+
+    def mark(self) -> int:
+        self.marks += 1
+        return self.marks
+
+    def seconds(self, first: int, last: int) -> float:
+        self.waited.append((first, last))
+        return float(last - first)
+
+
+@pytest.fixture
+def clock() -> Iterator[FakeClock]:
+    fake = FakeClock()
+    use_device_clock(fake)
+    yield fake
+    use_device_clock(None)
+
+
+def test_the_device_is_waited_for_once_a_stage_and_only_at_the_end(clock: FakeClock) -> None:
+    with record_stages() as events:
+        with stage("solve"), stage("verify"):
+            pass
+        with stage("update"):
+            pass
+        assert clock.marks == 6 and clock.waited == []
+        assert [e.device_seconds for e in events] == [None, None, None]
+    assert [(e.name, e.device_seconds) for e in events] == [("verify", 1.0), ("solve", 3.0), ("update", 1.0)]
+    assert clock.waited == [(2, 3), (1, 4), (5, 6)]
+
+
+def test_a_failed_stage_asks_the_device_for_nothing(clock: FakeClock) -> None:
+    with record_stages() as events:
+        with pytest.raises(MemoryError), stage("solve"):
+            raise MemoryError
+        with stage("solve"):
+            pass
+    assert [(e.failed, e.device_seconds) for e in events] == [(True, None), (False, 1.0)]
+    with pytest.raises(ValueError), record_stages() as events:
+        with stage("encode"):
+            pass
+        raise ValueError
+    assert [e.device_seconds for e in events] == [None] and clock.waited == [(2, 3)]
+
+
+def test_without_a_recorder_the_device_is_left_alone(clock: FakeClock) -> None:
+    with stage("solve"):
+        pass
+    assert clock.marks == 0
+
+
+def test_without_a_device_clock_there_are_no_device_seconds() -> None:
+    with record_stages() as events, stage("solve"):
+        pass
+    assert events[0].device_seconds is None and events[0].host_bytes == 0
+
+
+def test_bytes_that_come_to_the_host_count_for_every_stage_around() -> None:
+    before = host_bytes()
+    with record_stages() as events:
+        with stage("solve"):
+            count_host_bytes(8)
+            with stage("verify"):
+                count_host_bytes(16)
+        count_host_bytes(1)
+        with stage("update"):
+            pass
+    assert [(e.name, e.host_bytes) for e in events] == [("verify", 16), ("solve", 24), ("update", 0)]
+    assert host_bytes() - before == 25
+
+
+def test_a_nested_stage_has_the_category_of_the_one_around_unless_given() -> None:
+    with record_stages() as events:
+        with stage("solve", category="layer1"), stage("verify"), stage("encode", category="layer2"), stage("plan"):
+            pass
+        with stage("update"):
+            pass
+    categories = {e.name: e.category for e in events}
+    assert categories == {"solve": "layer1", "verify": "layer1", "encode": "layer2", "plan": "layer2", "update": None}
+
+
+def test_an_annotation_is_open_for_as_long_as_its_stage() -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def annotate(name: str) -> Iterator[None]:
+        seen.append(f"open {name}")
+        yield
+        seen.append(f"close {name}")
+
+    with record_stages(annotate), pytest.raises(ValueError), stage("solve"), stage("verify"):
+        raise ValueError
+    assert seen == ["open qnewton:solve", "open qnewton:verify", "close qnewton:verify", "close qnewton:solve"]
+    with record_stages(), stage("plan"):
+        pass
+    assert len(seen) == 4
+
+
+def test_a_stage_costs_microseconds() -> None:
+    """About 1 us was measured without a tool; the bound leaves room for a busy machine, not for an import a stage."""
+    from timeit import repeat
+
+    def one() -> None:
+        with stage("solve", category="layer1", payload=63):
+            pass
+
+    one()  # the import of nvtx
+    assert min(repeat(one, number=1000, repeat=10)) / 1000 < 10e-6
