@@ -7,6 +7,7 @@ as in cuStateVec.
 from __future__ import annotations
 
 import cmath
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,11 +45,10 @@ Gate = MatrixGate | PermutationGate
 
 @dataclass
 class Circuit:
-    """Gates in the order in which they act, and a global phase."""
+    """Gates in the order in which they act."""
 
     num_qubits: int
     gates: list[Gate] = field(default_factory=list)
-    global_phase: float = 0.0
 
     def append(self, gate: Gate) -> None:
         qubits = (*gate.targets, *(gate.controls if isinstance(gate, MatrixGate) else ()))
@@ -60,7 +60,9 @@ class Circuit:
         """Append another circuit on the same qubits."""
         for gate in other.gates:
             self.append(gate)
-        self.global_phase += other.global_phase
+
+    def hadamard(self, target: int) -> None:
+        self.append(MatrixGate("h", HADAMARD, (target,)))
 
     def prepare(self, amplitude: np.ndarray, targets: Sequence[int]) -> None:
         """The Householder reflection that takes |0> to sum_l amplitude[l] |l> (real, unit norm); its own inverse."""
@@ -76,11 +78,11 @@ class Circuit:
         """[[cos t, sin t], [sin t, -cos t]] on the target, t = theta[index of the controls]: Z R_y(-2t)."""
         angle = np.asarray(theta, dtype=float).reshape(-1)
         self.append(MatrixGate("s_dagger", S_GATE.conj(), (target,)))
-        self.append(MatrixGate("h", HADAMARD, (target,)))
+        self.hadamard(target)
         # R_z multiplexed over the controls; the target is the most significant bit of the diagonal
         diagonal = np.concatenate([np.exp(1j * angle), np.exp(-1j * angle)])
         self.append(PermutationGate("multiplexed_rz", (*controls, target), diagonal=diagonal))
-        self.append(MatrixGate("h", HADAMARD, (target,)))
+        self.hadamard(target)
         self.append(MatrixGate("s", S_GATE, (target,)))
         self.append(MatrixGate("z", np.diag([1, -1]), (target,)))
 
@@ -88,26 +90,29 @@ class Circuit:
         """new[i] = old[permutation[i]] on the amplitudes of the targets."""
         self.append(PermutationGate(label, tuple(targets), permutation=np.asarray(permutation, dtype=np.int64)))
 
-    def phase_on_zero(self, phi: float, qubits: Sequence[int]) -> None:
-        """exp(i phi (2 Pi - 1)) with Pi the projector on |0...0> of these qubits: one controlled phase."""
-        self.global_phase -= phi
-        if not qubits:
-            self.global_phase += 2 * phi
-            return
-        matrix = np.diag([cmath.exp(2j * phi), 1])
-        controls = tuple(qubits[1:])
-        self.append(MatrixGate("controlled_phase", matrix, (qubits[0],), controls, (0,) * len(controls)))
+    def rz(self, angle: float, target: int, zeros: Sequence[int] = ()) -> None:
+        """exp(-i angle Z/2) on the target where every qubit of `zeros` is |0>."""
+        half = cmath.exp(-0.5j * angle)
+        label = "controlled_rz" if zeros else "rz"
+        gate = MatrixGate(label, np.diag([half, half.conjugate()]), (target,), tuple(zeros), (0,) * len(zeros))
+        self.append(gate)
 
 
 def qsvt_circuit(block: Circuit, system_qubits: int, phases: np.ndarray) -> Circuit:
-    """The QSVT sequence of a symmetric block encoding: phi_d first, then block, phi_(d-1), ..., block, phi_0.
+    """The real part of the QSVT sequence of a symmetric block encoding: |0> x v -> |0> x Re(P(A/alpha)) v + failure.
 
-    `block` has (<0| x I) U (|0> x I) = A/alpha with the ancillas above the system; `phases` are reflection phases.
+    phi_d comes first, then block, phi_(d-1), ..., block, phi_0; `phases` are reflection phases. `block` is real, with
+    (<0| x I) U (|0> x I) = A/alpha and the ancillas above the system. One more qubit, the most significant, runs phi in
+    its |0> and -phi in its |1>: between two Hadamard gates that leaves the real part (arXiv 1806.01838, corollary 18).
+    A phase exp(i phi Z x (2 Pi - 1)) is a rotation where Pi holds; the other half of all of them commutes to the end.
     """
-    ancillas = tuple(range(system_qubits, block.num_qubits))
-    program = Circuit(block.num_qubits)
+    ancillas, real_part = range(system_qubits, block.num_qubits), block.num_qubits
+    program = Circuit(block.num_qubits + 1)
+    program.hadamard(real_part)
     for k, phi in enumerate(phases[::-1]):
         if k:
             program.extend(block)
-        program.phase_on_zero(float(phi), ancillas)
+        program.rz(-4 * float(phi), real_part, zeros=ancillas)
+    program.rz(2 * math.fsum(phases), real_part)
+    program.hadamard(real_part)
     return program

@@ -15,7 +15,7 @@ from .encodings import choose_encoding
 from .errors import ParameterError
 from .operators import MatrixOperator, Operator, as_columns, as_operator, check_memory
 from .scheduler import Scheduler
-from .simulation import check_simulation_memory, choose_mode
+from .simulation import check_mode, check_simulation_memory
 from .solvers import QUANTUM, LinearSystem, Solution, Status
 from .solvers.base import beyond_double_precision, certify, growth
 from .stages import stage
@@ -60,7 +60,8 @@ def solve(
     operator = as_operator(A, chosen)
     rhs, restore = as_columns(b, operator.shape[0], chosen)
     name = choose_encoding(encoding, operator)
-    _check_memory(operator, name, solver, choose_mode(mode, name), rhs.shape[1], chosen, bounds is None)
+    check_mode(mode, name)
+    _check_memory(operator, name, solver, mode, rhs.shape[1], chosen, bounds is None)
 
     if not bool((rhs != 0).any()):
         zero = Solution(rhs, Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)

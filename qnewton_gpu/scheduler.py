@@ -12,7 +12,7 @@ from .backends.base import Backend
 from .costs import Cost, CostModel
 from .encodings import ENCODINGS
 from .errors import ParameterError, UnknownNameError
-from .simulation import choose_mode
+from .simulation import RegisterBudget, check_mode
 from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, make_solver
 from .stages import stage
 
@@ -48,6 +48,7 @@ class Scheduler:
         mode: str = "auto",
         max_queries: int = 10**6,
         backend: str | Backend = "auto",
+        register_budget: RegisterBudget | None = None,
     ) -> None:
         if not isinstance(model, (CostModel, type(None))):
             raise ParameterError(
@@ -57,12 +58,15 @@ class Scheduler:
             raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
         if encoding != "auto" and encoding not in ENCODINGS:
             raise UnknownNameError.among("encoding", encoding, ("auto", *ENCODINGS))
-        choose_mode(mode, encoding)
+        check_mode(mode, encoding)
         self.model, self.solver = model or CostModel(), solver
         self.encoding, self.mode = encoding, mode
         self.backend = select_backend(backend)
         self._solvers = {
-            name: make_solver(name, encoding=encoding, mode=mode, max_queries=max_queries) for name in SOLVERS
+            name: make_solver(
+                name, encoding=encoding, mode=mode, max_queries=max_queries, budget=register_budget or RegisterBudget()
+            )
+            for name in SOLVERS
         }
 
     def costs(self, system: LinearSystem, model: CostModel) -> dict[str, Cost]:

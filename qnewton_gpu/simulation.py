@@ -11,16 +11,61 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from .backends.base import Backend
+from .backends.base import Backend, Side
 from .circuit import qsvt_circuit
 from .encodings import WITH_GATES
-from .encodings.base import BlockEncoding, EncodedProducts, Side, other
-from .errors import CombinationError, UnknownNameError
+from .encodings.base import BlockEncoding, EncodedProducts, other
+from .errors import CombinationError, NotEnoughMemoryError, ParameterError, UnknownNameError
 from .operators import check_memory
+
+
+@dataclass(frozen=True)
+class RegisterBudget:
+    """How much mode="auto" may spend to keep a whole register: a share of the free memory, and seconds a circuit."""
+
+    memory_share: float = 0.8
+    seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_share <= 1:
+            raise ParameterError("memory_share", f"{self.memory_share!r} is not in (0, 1]", "The default is 0.8")
+        if not self.seconds > 0:
+            raise ParameterError("seconds", f"{self.seconds!r} is not above 0", "The default is 10")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One circuit: reflection phases phi_0..phi_d (phi_d first) on T_side `start`, (N, k) with unit columns.
+
+    Its d queries apply Re T^t psi = P(A/alpha) start, P the real polynomial of the phases. It ends on `side` if d is
+    even and on the other one if d is odd.
+    """
+
+    encoding: Any
+    phases: Any
+    start: Any
+    side: Side = "right"
+    mode: str = "subspace"
+
+    @property
+    def queries(self) -> int:
+        return len(self.phases) - 1
+
+    @property
+    def end(self) -> Side:
+        return self.side if self.encoding.symmetric or self.queries % 2 == 0 else other(self.side)
+
+    def bytes_needed(self, mode: str, backend: Backend) -> float:
+        """Memory that this run takes in a mode; a gate program has 2^qubits amplitudes."""
+        encoding, register_size = self.encoding, self.encoding.register_size
+        if mode == "circuit":
+            register_size = 2 << (encoding.system_qubits + encoding.ancilla_qubits)
+        return predicted_bytes(mode, encoding.operator.shape[0], register_size, self.start.shape[1], backend)
 
 
 @dataclass(frozen=True)
@@ -35,47 +80,59 @@ class Outcome:
     """||psi|| for each column: 1 but for rounding."""
     queries: int
     register: Callable[[], Any]
-    """psi itself, (register_size, k), made on request."""
+    """psi itself, (register_size, k), made on request; of a gate program 2^qubits amplitudes, the real part aside."""
 
 
-def choose_mode(mode: str, encoding_name: str) -> str:
-    """The mode meant by "auto" on a CPU; raises UnknownNameError and CombinationError."""
-    if mode == "auto":
-        return "subspace"
-    if mode not in MODES:
+def check_mode(mode: str, encoding_name: str) -> None:
+    """Raise UnknownNameError for a mode that does not exist, CombinationError for one that this encoding lacks."""
+    if mode != "auto" and mode not in MODES:
         raise UnknownNameError.among("mode", mode, ("auto", *MODES))
-    if mode == "fused" and encoding_name == "gram":
-        raise CombinationError(
-            "mode",
-            "fused has no gram register yet",
-            "Use mode='subspace', which is exact, or encoding='walk' with an explicit matrix",
-        )
     if mode == "circuit" and encoding_name not in ("auto", *WITH_GATES):
         raise CombinationError(
             "mode",
             f"{encoding_name} has no gate program",
             f"Use encoding='{WITH_GATES[0]}', or mode='subspace' or 'fused'",
         )
-    return mode
 
 
-def predicted_bytes(mode: str, size: int, register_size: int, columns: int) -> float:
-    """Memory that a simulation takes: three complex copies of what it keeps, and the tables of T and S."""
+def choose_mode(
+    mode: str, encoding: EncodedProducts, queries: int, columns: int, backend: Backend, budget: RegisterBudget
+) -> str:
+    """The mode meant by "auto": subspace, or fused where the backend is made for it and the budget allows."""
+    check_mode(mode, encoding.name)
+    if mode != "auto":
+        return mode
+    rate = backend.register_bytes_per_second
+    if rate is None:
+        return "subspace"
+    needed = predicted_bytes("fused", encoding.operator.shape[0], encoding.register_size, columns, backend)
+    seconds = queries * BYTES_A_QUERY * encoding.register_size * columns / rate
+    fits = needed <= budget.memory_share * backend.available_bytes() and seconds <= budget.seconds
+    return "fused" if fits else "subspace"
+
+
+BYTES_A_QUERY = 48
+"""Moved by one query for each amplitude, at most: see the headers of kernels/*.cu."""
+
+
+def predicted_bytes(mode: str, size: int, register_size: int, columns: int, backend: Backend) -> float:
+    """Memory that a simulation takes: complex copies of what it keeps, and the tables of T and S."""
     if mode == "subspace":
         return 7 * 16.0 * size * columns
-    return 48.0 * register_size * columns + 40.0 * register_size
+    each_column, tables = backend.register_bytes
+    return float(register_size) * (each_column * columns + tables)
 
 
 def check_simulation_memory(mode: str, size: int, register_size: int, columns: int, backend: Backend) -> None:
     """Raise NotEnoughMemoryError, which says what is needed and what would fit, before the simulation takes it."""
-    subspace = predicted_bytes("subspace", size, register_size, columns)
+    subspace = predicted_bytes("subspace", size, register_size, columns, backend)
     if mode != "subspace":
         fits = f"mode='subspace' needs {subspace / 2**20:.3g} MiB for the same answer"
     else:
         fits = (
             f"About {int(backend.available_bytes() / subspace * size * columns)} unknowns (N times columns) would fit"
         )
-    check_memory("mode", predicted_bytes(mode, size, register_size, columns), backend, fits)
+    check_memory("mode", predicted_bytes(mode, size, register_size, columns, backend), backend, fits)
 
 
 def run_sequence(
@@ -87,27 +144,56 @@ def run_sequence(
     side: Side = "right",
     mode: str = "subspace",
 ) -> Outcome:
-    """Run the circuit with reflection phases phi_0..phi_d (phi_d first) on T_side `start`, (N, k) with unit columns.
+    """Run one circuit; see `Run` for the arguments and `run_sequences` for what is raised."""
+    return run_sequences([Run(encoding, phases, start, side, mode)], backend)[0]
 
-    The d queries apply Re T^t psi = P(A/alpha) start, P the real polynomial of the phases. It ends on `side` if d is
-    even and on the other one if d is odd. Raises NotEnoughMemoryError before it takes memory that is not there.
+
+def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
+    """Run circuits, those of one kind together where the backend can share its launches among them.
+
+    Raises NotEnoughMemoryError before memory is taken that is not there, and where it runs out all the same.
     """
-    columns = start.shape[1]
-    size = encoding.operator.shape[0]
-    padded = 1 << (encoding.system_qubits + encoding.ancilla_qubits)
-    register_size = padded if mode == "circuit" else encoding.register_size
-    check_simulation_memory(mode, size, register_size, columns, backend)
-    return MODES[mode](encoding, phases, start, backend, side)
+    needed = sum(run.bytes_needed(run.mode, backend) for run in runs)
+    smaller = sum(run.bytes_needed("subspace", backend) for run in runs)
+    remedy = f"mode='subspace' needs {smaller / 2**20:.3g} MiB for the same answer"
+    if all(run.mode == "subspace" for run in runs):
+        remedy = "Solve fewer right-hand sides or systems at once"
+    check_memory("mode", needed, backend, remedy)
+    outcomes: dict[int, Outcome] = {}
+
+    def kind(place: int) -> tuple[str, str, str]:
+        return runs[place].mode, runs[place].encoding.name, runs[place].side
+
+    try:
+        for (mode, *_), places in groupby(sorted(range(len(runs)), key=kind), key=kind):
+            members = list(places)
+            outcomes.update(zip(members, MODES[mode]([runs[p] for p in members], backend), strict=True))
+    except backend.out_of_memory as problem:
+        what = f"ran out of memory on {backend.device}, {needed / 2**30:.3g} GiB were predicted ({problem})"
+        raise NotEnoughMemoryError("mode", what, remedy) from problem
+    return [outcomes[place] for place in range(len(runs))]
 
 
-def _subspace(encoding: Any, phases: Any, start: Any, backend: Backend, side: Side) -> Outcome:
-    xp = backend.xp
+def _subspace(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
+    kernels = all(run.queries for run in runs)
+    program = backend.subspace_program([run.encoding for run in runs]) if kernels else None
+    if program is None:
+        vectors = [_two_vectors(run, backend) for run in runs]
+    else:
+        pairs = program.run([run.phases for run in runs], [run.start for run in runs])
+        vectors = [(x, y, run.encoding.matvec(y)) for run, (x, y) in zip(runs, pairs, strict=True)]
+    return [_of_two_vectors(run, *three, backend) for run, three in zip(runs, vectors, strict=True)]
+
+
+def _two_vectors(run: Run, backend: Backend) -> tuple[Any, Any, Any]:
+    """x, y and T_side^t S T_other y, psi = exp(-i sum of phases) (T_side x + S T_other y): one product a query."""
+    xp, encoding, side = backend.xp, run.encoding, run.side
     product = {"right": encoding.rmatvec, "left": encoding.matvec}
-    x, y, image = start.astype(xp.complex128), None, None
-    for k, phi in enumerate(phases[::-1]):
+    x, y, image = run.start.astype(xp.complex128), None, None
+    for k, phi in enumerate(run.phases[::-1]):
         if k:
             x, y, side = y, x, other(side)
-            image = product[side](y)  # T_side^t S T_other y
+            image = product[side](y)
             if x is None:
                 x = xp.zeros_like(image)
             change = x + image
@@ -115,59 +201,73 @@ def _subspace(encoding: Any, phases: Any, start: Any, backend: Backend, side: Si
             x += change
         else:
             x *= cmath.exp(2j * phi)
+    return x, y, image
+
+
+def _of_two_vectors(run: Run, x: Any, y: Any, image: Any, backend: Backend) -> Outcome:
+    xp, encoding = backend.xp, run.encoding
+    side = run.side if run.queries % 2 == 0 else other(run.side)
     # the factors exp(-i phi) are common to x and y: one multiplication at the end
-    common = cmath.exp(-1j * math.fsum(phases))
-    x *= common
-    inner = encoding.inner
-    if y is None:
-        amplitudes, norm = x.real, inner(x, x, side).real
-        return _outcome(encoding, amplitudes, norm, 0, side, lambda: encoding.lift(x, side), xp)
-    y *= common
-    image = image * common
-    norm = inner(x, x, side).real + inner(y, y, other(side)).real + 2 * inner(x, image, side).real
+    common = cmath.exp(-1j * math.fsum(run.phases))
+    x = x * common
+    norm = encoding.inner(x, x, side).real
+    if run.queries == 0:
+        return _outcome(run, x.real, norm, lambda: encoding.lift(x, side), xp)
+    y, image = y * common, image * common
+    norm = norm + encoding.inner(y, y, other(side)).real + 2 * encoding.inner(x, image, side).real
 
     def register() -> Any:
         return encoding.lift(x, side) + encoding.reflect(encoding.lift(y, other(side)))
 
-    return _outcome(encoding, (x + image).real, norm, len(phases) - 1, side, register, xp)
+    return _outcome(run, (x + image).real, norm, register, xp)
 
 
-def _fused(encoding: BlockEncoding, phases: Any, start: Any, backend: Backend, side: Side) -> Outcome:
-    psi = encoding.lift(start.astype(backend.xp.complex128), side)
-    for k, phi in enumerate(phases[::-1]):
+def _fused(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
+    program = backend.register_program([run.encoding for run in runs])
+    if program is None:
+        registers = [_whole_register(run, backend) for run in runs]
+    else:
+        registers = program.run([run.phases for run in runs], [run.start for run in runs], runs[0].side)
+    return [
+        _outcome(run, lowered.real, (psi.real**2 + psi.imag**2).sum(axis=0), lambda psi=psi: psi, backend.xp)
+        for run, (psi, lowered) in zip(runs, registers, strict=True)
+    ]
+
+
+def _whole_register(run: Run, backend: Backend) -> tuple[Any, Any]:
+    """psi and T^t psi: the three lines of a query, written out."""
+    encoding: BlockEncoding = run.encoding
+    side, psi = run.side, encoding.lift(run.start.astype(backend.xp.complex128), run.side)
+    for k, phi in enumerate(run.phases[::-1]):
         if k:
             psi, side = encoding.reflect(psi), other(side)
         v = encoding.lower(psi, side)
         psi = cmath.exp(-1j * phi) * (psi + (cmath.exp(2j * phi) - 1) * encoding.lift(v, side))
-    norm = (psi.real**2 + psi.imag**2).sum(axis=0)
-    return _outcome(encoding, encoding.lower(psi, side).real, norm, len(phases) - 1, side, lambda: psi, backend.xp)
+    return psi, encoding.lower(psi, side)
 
 
-def _circuit(encoding: Any, phases: Any, start: Any, backend: Backend, side: Side) -> Outcome:
-    """The gate program on 2^(system + ancillas) amplitudes; N is padded with zeros."""
-    xp, n = backend.xp, start.shape[0]
-    block = encoding.circuit()
-    program = qsvt_circuit(block, encoding.system_qubits, phases)
-    state = xp.zeros((1 << program.num_qubits, start.shape[1]), dtype=xp.complex128)
-    state[:n] = start
-    for gate in program.gates:
-        state = backend.apply_gate(gate, state)
-    state *= cmath.exp(1j * program.global_phase)
-    norm = (state.real**2 + state.imag**2).sum(axis=0)
-    return _outcome(encoding, state[:n].real, norm, len(phases) - 1, side, lambda: state, xp)
+def _circuit(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
+    return [_gate_by_gate(run, backend) for run in runs]
 
 
-def _outcome(
-    encoding: EncodedProducts,
-    amplitudes: Any,
-    norm: Any,
-    queries: int,
-    side: Side,
-    register: Callable[[], Any],
-    xp: Any,
-) -> Outcome:
-    probability = encoding.inner(amplitudes, amplitudes, side)
-    return Outcome(amplitudes, probability, xp.sqrt(norm), queries, register)
+def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
+    """The gate program on 2^qubits amplitudes; N is padded with zeros, and the flag qubits have to be found in |0>."""
+    encoding, n = run.encoding, run.start.shape[0]
+    program = qsvt_circuit(encoding.circuit(), encoding.system_qubits, run.phases)
+    state = backend.state_vector(run.start, program.num_qubits)
+    state.run(program)
+    return Outcome(
+        amplitudes=state.amplitudes[:n].real,
+        success_probability=state.probability(range(encoding.system_qubits, program.num_qubits)),
+        register_norm=backend.xp.sqrt(state.probability(())),
+        queries=run.queries,
+        register=lambda: state.amplitudes,
+    )
+
+
+def _outcome(run: Run, amplitudes: Any, norm: Any, register: Callable[[], Any], xp: Any) -> Outcome:
+    probability = run.encoding.inner(amplitudes, amplitudes, run.end)
+    return Outcome(amplitudes, probability, xp.sqrt(norm), run.queries, register)
 
 
 MODES = {"subspace": _subspace, "fused": _fused, "circuit": _circuit}

@@ -6,10 +6,56 @@ Vectors have shape (N, k): k columns that are solved together.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from ..circuit import Gate
+from ..circuit import Circuit, Gate
+
+Side = Literal["right", "left"]
+
+
+class StateVector(Protocol):
+    """k registers of n qubits, and what can be done with them."""
+
+    @property
+    def amplitudes(self) -> Any:
+        """(2^n, k)."""
+        ...
+
+    def apply(self, gate: Gate) -> None: ...
+
+    def run(self, circuit: Circuit) -> None:
+        """Apply every gate of a program."""
+        ...
+
+    def probability(self, qubits: Iterable[int]) -> Any:
+        """That all of these qubits are |0>, (k,); of no qubits: the squared norm."""
+        ...
+
+    def postselect(self, qubits: Iterable[int]) -> Any:
+        """Collapse to all of these qubits being |0>, and scale to norm one; returns the probability, (k,)."""
+        ...
+
+    def sample(self, shots: int, seed: int, column: int = 0) -> Any:
+        """Basis indices measured in `shots` runs of a normalised column, (shots,) on the host."""
+        ...
+
+
+class RegisterProgram(Protocol):
+    """Queries on whole registers. Each list has one item for every encoding that the program was made of."""
+
+    def run(self, phases: Sequence[Any], starts: Sequence[Any], side: Side) -> list[tuple[Any, Any]]:
+        """(psi, T^t psi), of shapes (register_size, k) and (N, k), for reflection phases phi_0..phi_d on T start."""
+        ...
+
+
+class SubspaceProgram(Protocol):
+    """Queries in the subspace recurrence, for symmetric encodings of explicit matrices."""
+
+    def run(self, phases: Sequence[Any], starts: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """(x, y) with psi = exp(-i sum of phases) (T x + S T y), each (N, k)."""
+        ...
 
 
 class Backend(Protocol):
@@ -51,10 +97,38 @@ class Backend(Protocol):
         """x with matrix x = rhs by LU; raises numpy.linalg.LinAlgError where matrix is exactly singular."""
         ...
 
-    def apply_gate(self, gate: Gate, state: Any) -> Any:
-        """The gate on a state of shape (2^n, k), k columns at once."""
+    def conjugate_gradients(self, product: Any, rhs: Any, tolerance: float, steps: int) -> Any:
+        """x with product(x) = rhs, (N, 1), to a relative residual of `tolerance`, or what `steps` products gave."""
+        ...
+
+    def state_vector(self, start: Any, num_qubits: int) -> StateVector:
+        """`start`, (N, k), as the lowest amplitudes of k registers of `num_qubits`."""
+        ...
+
+    def register_program(self, encodings: Sequence[Any]) -> RegisterProgram | None:
+        """Queries on the whole register by kernels of this backend; None: lift, lower and reflect have to do.
+
+        Several encodings share one launch a query, where the backend can.
+        """
+        ...
+
+    def subspace_program(self, encodings: Sequence[Any]) -> SubspaceProgram | None:
+        """The same for the two vectors of the subspace recurrence; None: products have to do."""
         ...
 
     def available_bytes(self) -> int:
         """Memory that may still be taken."""
+        ...
+
+    register_bytes: tuple[int, int]
+    """Taken by a whole register for each amplitude: by each column, and once for the tables."""
+
+    @property
+    def register_bytes_per_second(self) -> float | None:
+        """Rate at which queries stream a register, a cautious one; None where registers are kept on request only."""
+        ...
+
+    @property
+    def out_of_memory(self) -> tuple[type[Exception], ...]:
+        """What running out of memory raises here."""
         ...

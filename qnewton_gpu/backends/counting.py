@@ -3,9 +3,10 @@
 What each gate is taken to cost (k targets or controls, rotations to accuracy e at 3 log2(1/e) T gates, arXiv 1403.2975,
 logical ANDs at 4 T gates, arXiv 1709.06648, uncomputed by measurement for none):
     h, s, s_dagger, z    Clifford
+    rz                   one rotation
+    controlled_rz        the AND of its controls, one rotation between two CNOTs (its other half joins the last rz)
     multiplexed_rz       2^k rotations and 2^k CNOTs over k controls
     prepare              2^k - 1 rotations and 2^k - 2 CNOTs on k qubits
-    controlled_phase     the AND of its qubits, one rotation
     select               look the partner up, swap, and undo the look-up: 2 (2^k - 2) ANDs (arXiv 1805.03662)
 """
 
@@ -53,9 +54,11 @@ def _parts(gate: Gate) -> _Parts:
     if gate.label == "prepare":
         turns = (1 << targets) - 1
         return _Parts(rotations=turns, cnots=turns - 1, depth=2 * turns)
-    if gate.label == "controlled_phase":
-        controls = len(gate.controls) if isinstance(gate, MatrixGate) else 0
-        return _Parts(rotations=1, ands=controls, depth=2 * controls + 1)
+    if gate.label == "rz":
+        return _Parts(rotations=1)
+    if gate.label == "controlled_rz":
+        ands = len(gate.controls) - 1 if isinstance(gate, MatrixGate) else 0
+        return _Parts(rotations=1, ands=ands, cnots=2, depth=2 * ands + 3)
     if gate.label == "select":
         ands = 2 * max((1 << targets) - 2, 0)
         return _Parts(ands=ands, depth=max(ands, 1))
@@ -67,10 +70,10 @@ def count(circuit: Circuit, rotation_error: float = 1e-10) -> Resources:
 
     >>> from qnewton_gpu.circuit import Circuit
     >>> program = Circuit(3)
-    >>> program.phase_on_zero(0.3, (0, 1, 2))
+    >>> program.rz(0.3, 2, zeros=(0, 1))
     >>> resources = count(program)
     >>> resources.ands, resources.rotations, resources.t_count
-    (2, 1, 108)
+    (1, 1, 104)
     """
     if not 0 < rotation_error < 1:
         raise ParameterError("rotation_error", f"{rotation_error!r} is not between 0 and 1", "Use for example 1e-10")

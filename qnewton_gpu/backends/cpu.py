@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..circuit import Gate, MatrixGate
+from ..circuit import Circuit, Gate, MatrixGate
 
 
 class CpuBackend:
@@ -17,6 +18,9 @@ class CpuBackend:
 
     name = "cpu"
     xp = np
+    register_bytes = (48, 40)
+    register_bytes_per_second = None  # no mode but subspace is worth its time on a CPU, unless it is asked for
+    out_of_memory = (MemoryError,)
 
     @property
     def device(self) -> str:
@@ -67,32 +71,21 @@ class CpuBackend:
             return solution.numpy()
         return np.linalg.solve(matrix, rhs)
 
-    def apply_gate(self, gate: Gate, state: np.ndarray) -> np.ndarray:
-        size, columns = state.shape
-        n = size.bit_length() - 1
-        tensor = state.reshape((2,) * n + (columns,))
+    def conjugate_gradients(self, product: Any, rhs: np.ndarray, tolerance: float, steps: int) -> np.ndarray:
+        import scipy.sparse.linalg as spla
 
-        def axes(which: tuple[int, ...]) -> list[int]:
-            return [n - 1 - q for q in which]  # qubit 0 is the last axis of the index
+        n = len(rhs)
+        operator = spla.LinearOperator((n, n), matvec=lambda v: product(v.reshape(n, 1))[:, 0], dtype=np.float64)
+        return spla.cg(operator, rhs[:, 0], rtol=tolerance, atol=0.0, maxiter=steps)[0][:, None]
 
-        if isinstance(gate, MatrixGate):
-            result = tensor.copy()
-            chosen: list[Any] = [slice(None)] * (n + 1)
-            for axis, value in zip(axes(gate.controls), gate.control_values, strict=True):
-                chosen[axis] = slice(value, value + 1)
-            part = result[tuple(chosen)]
-            moved = np.moveaxis(part, axes(gate.targets[::-1]), range(len(gate.targets)))
-            moved[...] = (gate.matrix @ moved.reshape(len(gate.matrix), -1)).reshape(moved.shape)
-            return result.reshape(size, columns)
-        moved = np.moveaxis(tensor, axes(gate.targets[::-1]), range(len(gate.targets)))
-        table = moved.reshape(1 << len(gate.targets), -1)
-        if gate.permutation is not None:
-            table = table[gate.permutation]
-        if gate.diagonal is not None:
-            table = gate.diagonal[:, None] * table
-        return np.moveaxis(table.reshape(moved.shape), range(len(gate.targets)), axes(gate.targets[::-1])).reshape(
-            size, columns
-        )
+    def state_vector(self, start: np.ndarray, num_qubits: int) -> NumpyStateVector:
+        return NumpyStateVector(start, num_qubits)
+
+    def register_program(self, encodings: Sequence[Any]) -> None:
+        return None  # lift, lower and reflect are the specification
+
+    def subspace_program(self, encodings: Sequence[Any]) -> None:
+        return None
 
     def available_bytes(self) -> int:
         free = _meminfo_available()
@@ -105,6 +98,72 @@ class CpuBackend:
             except (OSError, ValueError):  # no such control group, or "max"
                 continue
         return max(free, 0)
+
+
+class NumpyStateVector:
+    """k registers as an array (2^n, k), gate by gate."""
+
+    def __init__(self, start: np.ndarray, num_qubits: int) -> None:
+        self.num_qubits = num_qubits
+        self.amplitudes = np.zeros((1 << num_qubits, start.shape[1]), dtype=np.complex128)
+        self.amplitudes[: len(start)] = start
+
+    def apply(self, gate: Gate) -> None:
+        self.amplitudes = apply_gate(gate, self.amplitudes)
+
+    def run(self, circuit: Circuit) -> None:
+        for gate in circuit.gates:
+            self.apply(gate)
+
+    def _where_zero(self, qubits: Iterable[int]) -> np.ndarray:
+        mask = sum(1 << q for q in qubits)
+        return (np.arange(1 << self.num_qubits) & mask) == 0
+
+    def probability(self, qubits: Iterable[int]) -> np.ndarray:
+        kept = self.amplitudes[self._where_zero(qubits)]
+        return (kept.real**2 + kept.imag**2).sum(axis=0)
+
+    def postselect(self, qubits: Iterable[int]) -> np.ndarray:
+        qubits = list(qubits)
+        probability = self.probability(qubits)
+        self.amplitudes[~self._where_zero(qubits)] = 0
+        self.amplitudes /= np.sqrt(np.where(probability > 0, probability, 1.0))
+        return probability
+
+    def sample(self, shots: int, seed: int, column: int = 0) -> np.ndarray:
+        amplitude = self.amplitudes[:, column]
+        cumulative = np.cumsum(amplitude.real**2 + amplitude.imag**2)
+        drawn = np.random.default_rng(seed).random(shots) * cumulative[-1]
+        return np.searchsorted(cumulative, drawn, side="right")
+
+
+def apply_gate(gate: Gate, state: np.ndarray) -> np.ndarray:
+    """The gate on a state of shape (2^n, k), k columns at once."""
+    size, columns = state.shape
+    n = size.bit_length() - 1
+    tensor = state.reshape((2,) * n + (columns,))
+
+    def axes(which: tuple[int, ...]) -> list[int]:
+        return [n - 1 - q for q in which]  # qubit 0 is the last axis of the index
+
+    if isinstance(gate, MatrixGate):
+        result = tensor.copy()
+        chosen: list[Any] = [slice(None)] * (n + 1)
+        for axis, value in zip(axes(gate.controls), gate.control_values, strict=True):
+            chosen[axis] = slice(value, value + 1)
+        part = result[tuple(chosen)]
+        moved = np.moveaxis(part, axes(gate.targets[::-1]), range(len(gate.targets)))
+        moved[...] = (gate.matrix @ moved.reshape(len(gate.matrix), -1)).reshape(moved.shape)
+        return result.reshape(size, columns)
+    moved = np.moveaxis(tensor, axes(gate.targets[::-1]), range(len(gate.targets)))
+    table = moved.reshape(1 << len(gate.targets), -1)
+    if gate.permutation is not None:
+        table = table[gate.permutation]
+    if gate.diagonal is not None:
+        table = gate.diagonal[:, None] * table
+    return np.moveaxis(table.reshape(moved.shape), range(len(gate.targets)), axes(gate.targets[::-1])).reshape(
+        size, columns
+    )
 
 
 def _tensor(array: np.ndarray) -> Any:

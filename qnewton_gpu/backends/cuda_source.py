@@ -50,9 +50,10 @@ NAMES = ("walk_query", "matching_query", "gram_query", "subspace_query")
 
 
 def formula(name: str, quantity: str, **sizes: float) -> float:
-    """A quantity of one query as the header of kernels/<name>.cu states it: "bytes", "flops", "bytes of the dense form".
+    """A quantity of one query as the header of kernels/<name>.cu states it.
 
-    `sizes` are the names in the formula: entries, rows, columns, colours, tiles, and real (bytes of a real number).
+    `quantity` is "bytes", "flops" or "bytes of the dense form". `sizes` are the names in the formula:
+    entries, rows, columns, colours, tiles, and real (bytes of a real number).
     """
     stated = {key: expression for key, expression in _formulas(name).items() if key in FORMULAS}
     sizes = {"complex": eval(stated["complex"], {"__builtins__": {}}, dict(sizes)), **sizes}

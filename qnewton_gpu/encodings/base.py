@@ -7,14 +7,12 @@ subspace simulation needs; `lift`, `lower` and `reflect` act on the whole regist
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from ..backends.base import Backend
+from ..backends.base import Backend, Side
 from ..circuit import Circuit
 from ..errors import CombinationError
 from ..operators import MatrixOperator, Operator
-
-Side = Literal["right", "left"]
 
 
 def other(side: Side) -> Side:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from functools import partial
+from typing import Any
 
 from ..errors import UnknownNameError
 from .base import LinearSystem, Solution, Solver, Status
@@ -17,14 +18,17 @@ SOLVERS = {
 QUANTUM = ("qsvt",)
 
 
-def make_solver(name: str, *, encoding: str = "auto", mode: str = "auto", max_queries: int = 10**6) -> Solver:
-    """The solver of that name; the options are those of the quantum solvers. Raises UnknownNameError."""
+def make_solver(name: str, **quantum_options: Any) -> Solver:
+    """The solver of that name; `quantum_options` (encoding, mode, max_queries, budget) go to the quantum ones only.
+
+    Raises UnknownNameError.
+    """
     if name not in SOLVERS:
         raise UnknownNameError.among("solver", name, ("auto", *SOLVERS))
     path, options = SOLVERS[name]
     module, attribute = path.split(":")
     build = partial(getattr(importlib.import_module(module), attribute), **options)
-    solver: Solver = build(encoding=encoding, mode=mode, max_queries=max_queries) if name in QUANTUM else build()
+    solver: Solver = build(**quantum_options) if name in QUANTUM else build()
     return solver
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..encodings import encode
 from ..encodings.gram import GramEncoding
 from ..errors import NotEnoughMemoryError
 from ..polynomials import cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
-from ..simulation import choose_mode, run_sequence
+from ..simulation import RegisterBudget, check_mode, choose_mode, run_sequence
 from ..stages import stage
 from .base import (
     LinearSystem,
@@ -52,6 +52,7 @@ class QSVT:
     encoding: str = "auto"
     mode: str = "auto"
     max_queries: int = 10**6
+    budget: RegisterBudget = field(default_factory=RegisterBudget)
     name: str = "qsvt"
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
@@ -74,7 +75,7 @@ class QSVT:
         if self.encoding not in system.encodings:
             system.encodings[self.encoding] = encode(system.operator, backend, self.encoding)
         encoding = system.encodings[self.encoding]
-        choose_mode(self.mode, encoding.name)
+        check_mode(self.mode, encoding.name)
         if isinstance(encoding, GramEncoding):
             return (GramAnyRhs if system.preimage is None else GramPreimage)(encoding, system, backend)
         return Symmetric(encoding, system, backend)
@@ -100,7 +101,7 @@ class _Run:
     def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
         self.solver, self.system, self.formulation, self.backend = solver, system, formulation, backend
         self.encoding = formulation.encoding
-        self.mode = choose_mode(solver.mode, self.encoding.name)
+        self.mode = self._choose_mode()
         self.x = backend.xp.zeros_like(system.rhs)
         self.residual = system.rhs
         self.error = 1.0
@@ -108,6 +109,12 @@ class _Run:
         self.kappa = formulation.kappa
         self.history: list[dict[str, Any]] = []
         self.ledger = {"polynomial": 0.0, "phases": 0.0, "arithmetic": 0.0, "readout": 0.0}
+
+    def _choose_mode(self) -> str:
+        epsilon, _ = split_tolerance(self.system.tolerance)
+        degree = inverse_degree(round_up_to_grid(self.formulation.kappa), epsilon, self.formulation.parity)
+        columns = self.system.rhs.shape[1]
+        return choose_mode(self.solver.mode, self.encoding, degree, columns, self.backend, self.solver.budget)
 
     @property
     def queries(self) -> int:

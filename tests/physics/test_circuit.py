@@ -11,7 +11,7 @@ from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.gram import ReducedGram
 from qnewton_gpu.operators import GramOperator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
-from qnewton_gpu.simulation import MODES, run_sequence
+from qnewton_gpu.simulation import run_sequence
 
 CPU = select_backend("cpu")
 RANDOM = np.random.default_rng(7)
@@ -76,18 +76,20 @@ def test_gram_register_is_that_of_subspace_and_of_the_reduced_loop(kind: str, si
     encoding = encode(operator, CPU)
     phases = random.uniform(-np.pi, np.pi, queries + 1)
     start = _unit_columns(n if side == "right" else m + n, 2)
-    fused = MODES["fused"](encoding, phases, start, CPU, side)
-    full = MODES["subspace"](encoding, phases, start, CPU, side)
+    fused = run_sequence(encoding, phases, start, CPU, side=side, mode="fused")
+    full = run_sequence(encoding, phases, start, CPU, side=side, mode="subspace")
     _same(full, fused)
     assert np.allclose(fused.register_norm, 1, rtol=0, atol=1e-10)
 
     if side == "right":
         reduced = ReducedGram(encoding, np.zeros((n, 2)), 0.0)
-        outcome = MODES["subspace"](reduced, phases, start, CPU, side)
+        outcome = run_sequence(reduced, phases, start, CPU, side=side, mode="subspace")
     else:  # the left start r is known through G~^t r and ||r|| alone
         damped = np.vstack([G, np.sqrt(operator.damping) * np.eye(n)])
         reduced = ReducedGram(encoding, damped.T @ start, np.ones(2))
-        outcome = MODES["subspace"](reduced, phases, np.vstack([np.ones((1, 2)), np.zeros((n, 2))]), CPU, side)
+        outcome = run_sequence(
+            reduced, phases, np.vstack([np.ones((1, 2)), np.zeros((n, 2))]), CPU, side=side, mode="subspace"
+        )
     assert np.allclose(outcome.register_norm, fused.register_norm, rtol=0, atol=1e-10)
     assert np.allclose(outcome.success_probability, fused.success_probability, rtol=0, atol=1e-10)
     ends_right = (side == "right") == (queries % 2 == 0)
@@ -128,7 +130,7 @@ def test_the_gram_circuit_applies_its_polynomial_to_singular_values(parity: str,
     side = "left" if parity == "odd" else "right"
     polynomial = inverse_polynomial(encoding.kappa, 1e-3, parity)
     phases = phase_factors(polynomial)
-    outcome = MODES[mode](encoding, phases.reflection, start, CPU, side)
+    outcome = run_sequence(encoding, phases.reflection, start, CPU, side=side, mode=mode)
     left, values, right = np.linalg.svd(np.vstack([G, np.sqrt(0.3) * np.eye(5)]) / encoding.alpha, full_matrices=False)
     target = (phases.scale / polynomial.sup_norm * polynomial(values))[:, None]
     expected = right.T @ (target * ((left.T if parity == "odd" else right) @ start))

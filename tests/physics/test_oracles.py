@@ -14,7 +14,7 @@ from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.gram import ReducedGram
 from qnewton_gpu.operators import GramOperator, as_operator
 from qnewton_gpu.polynomials import InversePolynomial, inverse_polynomial, phase_factors
-from qnewton_gpu.simulation import MODES
+from qnewton_gpu.simulation import run_sequence
 
 CPU = select_backend("cpu")
 
@@ -46,7 +46,7 @@ def test_walk(oracles: dict[str, Any], index: int, mode: str) -> None:
     assert polynomial.degree == case["degree"] and close(polynomial.sup_norm, case["sup_norm"])
     phases = phase_factors(polynomial, scale=oracles["scale"])
     norm = np.linalg.norm(b)
-    outcome = MODES[mode](encoding, phases.reflection, (b / norm)[:, None], CPU, "right")
+    outcome = run_sequence(encoding, phases.reflection, (b / norm)[:, None], CPU, mode=mode)
     assert close(outcome.success_probability[0], case["success_probability"])
     assert close(outcome.register_norm[0], case["register_norm"])
     x = norm * polynomial.sup_norm / (oracles["scale"] * encoding.alpha) * outcome.amplitudes[:, 0]
@@ -74,7 +74,9 @@ def test_gram(oracles: dict[str, Any], index: int, how: str) -> None:
     if how == "reduced":
         circuit = ReducedGram(encoding, g[:, None] if odd else np.zeros((n, 1)), norm if odd else 0.0)
         start = np.vstack([[[1.0]], np.zeros((n, 1))]) / norm if odd else start
-    outcome = MODES["fused" if how == "fused" else "subspace"](circuit, phases.reflection, start, CPU, side)
+    outcome = run_sequence(
+        circuit, phases.reflection, start, CPU, side=side, mode="fused" if how == "fused" else "subspace"
+    )
     assert close(outcome.success_probability[0], case["success_probability"])
     assert close(outcome.register_norm[0], case["register_norm"])
     gain = polynomial.sup_norm / (oracles["scale"] * encoding.alpha ** (1 if odd else 2))
@@ -160,7 +162,7 @@ def test_kernel_reflection_cases(oracles: dict[str, Any], number: int, mode: str
     phases = phase_factors(polynomial)  # these cases are at 0.98
     start = np.zeros((len(H) + 1, 1))
     start[-1] = 1.0
-    outcome = MODES[mode](encoding, phases.reflection, start, CPU, "right")
+    outcome = run_sequence(encoding, phases.reflection, start, CPU, mode=mode)
     out = outcome.amplitudes[:, 0]
     q = (1 + out[-1] * polynomial.sup_norm / phases.scale) / 2
     direction = out[:-1] / np.linalg.norm(out[:-1]) - exact / np.linalg.norm(exact)

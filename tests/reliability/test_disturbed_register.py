@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,11 @@ def test_a_wrong_phase_is_seen(mode: str, monkeypatch: pytest.MonkeyPatch) -> No
 
     real = simulation.MODES[mode]
 
-    def wrong(encoding: Any, phases: Any, *rest: Any) -> Any:
-        phases = phases.copy()
+    def wrong(runs: Any, backend: Any) -> Any:
+        (run,) = runs
+        phases = run.phases.copy()
         phases[len(phases) // 2] += 0.5
-        return real(encoding, phases, *rest)
+        return real([replace(run, phases=phases)], backend)
 
     options = {"encoding": "walk", "mode": mode}
     clean = solve(H, options)

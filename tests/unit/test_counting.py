@@ -29,8 +29,8 @@ def test_queries_and_qubits_are_those_of_the_sequence(n: int) -> None:
     phases = phase_factors(inverse_polynomial(6, 1e-2))
     counted = count(qsvt_circuit(encoding.circuit(), encoding.system_qubits, phases.reflection))
     assert counted.queries == counted.gates["select"] == phases.degree
-    assert counted.qubits == encoding.system_qubits + encoding.ancilla_qubits
-    assert counted.gates["controlled_phase"] == phases.degree + 1
+    assert counted.qubits == encoding.system_qubits + encoding.ancilla_qubits + 1  # one for the real part
+    assert counted.gates["controlled_rz"] == phases.degree + 1
     assert counted.gates["multiplexed_rz"] == phases.degree
 
 
