@@ -169,13 +169,18 @@ class Training:
             what = f"the checkpoint in {self.folder.path} is another network's ({problem})"
             raise RunFolderError("run", what, "Start the run again") from None
 
-    def run(self, on_step: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
-        """Train to the configured number of steps; returns all logged steps of the run."""
+    def run(
+        self, on_step: Callable[[dict[str, Any]], None] | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> list[dict[str, Any]]:
+        """Train to the configured number of steps; returns all logged steps of the run.
+
+        `stop` is asked before each step; where it says True the run ends there, and its checkpoint continues it.
+        """
         with self.folder.locked():
             state = self.folder.load_checkpoint()
             if (state["step"] if state else 0) != self.step:
                 raise RunFolderError("run", f"{self.folder.path} has moved on since it was opened", "Resume it again")
-            while self.step < self.config.steps:
+            while self.step < self.config.steps and not stop():
                 line = self._one_step()
                 if on_step is not None:
                     on_step(line)

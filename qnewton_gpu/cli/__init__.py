@@ -46,7 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 not solved, 2 wrong input, 130 interrupted."""
+    """Run one command; returns the exit status.
+
+    0 done, 1 not solved, 2 wrong input, 130 interrupted; 75: `train` was stopped by SIGTERM or SIGUSR1, resume it.
+    """
     options = build_parser().parse_args(arguments)
     from ..errors import QNewtonError
 

@@ -1,4 +1,9 @@
-"""`qnewton train`: the main job, with a live bar on a terminal and one plain line a step in a file."""
+"""`qnewton train`: the main job, with a live bar on a terminal and one plain line a step in a file.
+
+SIGTERM or SIGUSR1 lets the step that runs come to its end, with its checkpoint, and then ends the run with status 75
+(EX_TEMPFAIL: the same run with --resume goes on). Another one, more than a second later, ends the process at once, as
+does one before this command has begun; nothing is lost then but the step that ran.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,15 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .interrupts import end_at_once_when_interrupted
+from . import INTERRUPTED, USAGE_ERROR
+from .interrupts import StopRequest, end_at_once_when_interrupted, stop_requests
 from .machines import add_machine_arguments, classical_from, describe, hardware_from
 
 if TYPE_CHECKING:
     from ..training import TrainConfig, Training
 
 NO_PROGRESS = 1
+STOPPED = os.EX_TEMPFAIL
 MOST_THREADS = 256
 
 
@@ -64,23 +71,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="continue the run in this folder; its config.json decides",
     )
     add_machine_arguments(parser)
+    parser.epilog = (
+        "Exit status: 0 done, 1 no step was accepted, 2 wrong input or a loss that is not finite, 130 interrupted, "
+        f"{STOPPED} stopped by SIGTERM or SIGUSR1: continue with --resume."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads triple the time on a busy machine
-    with end_at_once_when_interrupted():
-        training = _prepare(options)
-        from ..errors import NonFiniteLossError
-    _introduce(training)
+    with stop_requests() as stop:
+        with end_at_once_when_interrupted():
+            training = _prepare(options)
+        _introduce(training)
+        return _train(training, stop)
+
+
+def _train(training: Training, stop: StopRequest) -> int:
+    """Train, report, and say how to go on where the run is not at its end; returns the exit status."""
+    from ..errors import NonFiniteLossError
+
+    problem, status = None, 0
     try:
-        lines = _train_with_progress(training)
-    except (KeyboardInterrupt, NonFiniteLossError) as problem:
-        _finish(training, training.folder.steps())
-        stopped = "interrupted" if isinstance(problem, KeyboardInterrupt) else str(problem)
-        print(f"{stopped}; nothing is lost: qnewton train --resume {training.folder.path}", file=sys.stderr)
-        return 130 if isinstance(problem, KeyboardInterrupt) else 2
+        _train_with_progress(training, stop)
+        if stop() and training.step < training.config.steps:
+            problem, status = f"stopped by {stop.signal_name}", STOPPED
+    except KeyboardInterrupt:
+        problem, status = "interrupted", INTERRUPTED
+    except NonFiniteLossError as error:
+        problem, status = str(error), USAGE_ERROR
+    lines = training.folder.steps()
     _finish(training, lines)
-    return 0 if any(line["accepted"] for line in lines) else NO_PROGRESS
+    if problem is None:
+        return 0 if any(line["accepted"] for line in lines) else NO_PROGRESS
+    print(f"{problem}; nothing is lost: qnewton train --resume {training.folder.path}", file=sys.stderr)
+    return status
 
 
 def _prepare(options: argparse.Namespace) -> Training:
@@ -185,9 +209,10 @@ def step_text(line: dict[str, Any], brief: bool = False) -> str:
     return "  ".join([parts[0], parts[2], parts[4]] if brief else parts) + rejected
 
 
-def _train_with_progress(training: Training) -> list[dict[str, Any]]:
+def _train_with_progress(training: Training, stop: StopRequest) -> None:
     if not sys.stdout.isatty():
-        return training.run(lambda line: print(step_text(line), flush=True))
+        training.run(lambda line: print(step_text(line), flush=True), stop)
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
@@ -204,7 +229,7 @@ def _train_with_progress(training: Training) -> list[dict[str, Any]]:
                 f"kappa {system['kappa'] or float('inf'):.0f}  {system['solver']}",
             )
 
-        return training.run(show)
+        training.run(show, stop)
 
 
 def _finish(training: Training, lines: list[dict[str, Any]]) -> None:
