@@ -5,19 +5,31 @@ TEST_WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# the CUDA of the driver, 12 or 13, decides which extra is installed; none without an NVIDIA driver or with CUDA_MAJOR=
+CUDA_MAJOR ?= $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[A-Z ]*Version: *\([0-9]*\).*/\1/p' | \
+  awk '$$1 >= 12 { print ($$1 > 13 ? 13 : $$1) }')
+CUDA_EXTRA = $(if $(CUDA_MAJOR),[cuda$(CUDA_MAJOR)])
+# the tested versions are those for a CPU and for CUDA 13
+CONSTRAINTS = $(if $(filter 12,$(CUDA_MAJOR)),,-c constraints.txt)
+PIP := -m pip install --disable-pip-version-check --quiet
+PIP_INSTALL = $(BIN)/python $(PIP) $(CONSTRAINTS)
+# what runs on a GPU node: its own Python where it has the packages, with this folder on the path, or that of .venv
+BIN_PYTHON ?= $(BIN)/python
+ON_GPU = PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN_PYTHON)
+NEEDS_VENV = $(filter $(BIN)/python,$(BIN_PYTHON))
+CUDA_VENV := .venv-cuda
 # one thread a test worker: workers that share their cores are slower than workers that do not
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test test-slow check bench clean
+.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench roofline clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3]'
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(firstword $(MAKEFILE_LIST)) | awk -F ': ' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(firstword $(MAKEFILE_LIST)) | awk -F ': ' '{ printf "  %-18s %s\n", $$1, $$2 }'
 
-install: $(VENV)/.installed  ## make .venv with all that `qnewton` needs on a CPU
+install: $(VENV)/.installed  ## make .venv with all that `qnewton` needs, on an NVIDIA GPU too where there is one
 
 train: $(VENV)/.installed  ## run the main job; ARGS="--seed 1 --steps 5" changes it
 	$(BIN)/qnewton train $(ARGS)
@@ -28,25 +40,43 @@ test: $(VENV)/.installed-test  ## the fast tests and the doctests
 test-slow: $(VENV)/.installed-test  ## the slow tests
 	$(PYTEST) -m "slow and not gpu" $(ARGS)
 
+test-gpu: $(if $(NEEDS_VENV),$(VENV)/.installed-test)  ## the tests that need a GPU; BIN_PYTHON=python3 on a node without .venv
+	QNEWTON_REQUIRE_GPU=1 $(ON_GPU) -m pytest -m gpu $(ARGS)
+
 check: $(VENV)/.installed-check  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+check-signatures: $(CUDA_VENV)/.installed  ## compare the record of the cuStateVec functions with the real package
+	$(CUDA_VENV)/bin/python tests/standins/record_signatures.py --check $(ARGS)
+
+record-signatures: $(CUDA_VENV)/.installed  ## write that record anew
+	$(CUDA_VENV)/bin/python tests/standins/record_signatures.py $(ARGS)
+
 bench: $(VENV)/.installed  ## every table of benchmarks/
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
+roofline: $(if $(NEEDS_VENV),$(VENV)/.installed)  ## time the kernels on a GPU; BIN_PYTHON=python3 on a node without .venv
+	$(ON_GPU) profiling/roofline.py $(ARGS)
+
 clean:  ## remove build products and caches; .venv and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .coverage .coverage.* htmlcov
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make install PYTHON=python3.11'; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch on its own first: it decides the versions of most other packages, and is the one download that takes long
-	$(PIP_INSTALL) torch
-	$(PIP_INSTALL) -e .
+	$(if $(CONSTRAINTS),$(PIP_INSTALL) torch)
+	$(PIP_INSTALL) -e '.$(CUDA_EXTRA)'
+	touch $@
+
+# signatures can be read without a GPU, so without the toolkit libraries that the extra adds
+$(CUDA_VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(CUDA_VENV)/bin/python || $(PYTHON) -m venv $(CUDA_VENV)
+	$(CUDA_VENV)/bin/python $(PIP) -c constraints.txt cupy-cuda13x cuquantum-python-cu13
 	touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
