@@ -75,7 +75,7 @@ class Scheduler:
 
     def plan(self, system: LinearSystem) -> Plan:
         """The cheapest candidate of the comparison for this system, with the reason in words."""
-        with stage("plan"):
+        with stage("plan", category=system.name, payload=system.bounds.kappa):
             honest_model = self.model.honest()
             costs, honest = self.costs(system, self.model), self.costs(system, honest_model)
             chosen, reason = self._choose(costs)

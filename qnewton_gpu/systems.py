@@ -163,7 +163,7 @@ def _factor_system(
     options: SystemOptions,
     backend: Backend,
 ) -> BlockSystem:
-    with stage("curvature"):
+    with stage("curvature", category=name):
         assert isinstance(curvature, GaussNewton)
         whole = block == slice(0, theta.numel())
         part = curvature if whole else GaussNewton(objective, theta, block)
@@ -171,7 +171,7 @@ def _factor_system(
         # flag rows of the preimage: sqrt(delta) * (wd theta/sqrt(delta)) = wd theta
         decay = objective.weight_decay * theta[block] / total**0.5
         preimage = backend.asarray(torch.cat([part.residual(), decay]))[:, None]
-    with stage("condition"):
+    with stage("condition", category=name):
         bounds = estimate_spectrum(operator, backend=backend)
     system = LinearSystem(operator, g[block, None], bounds, options.tolerance, preimage, name=name)
     return BlockSystem(system, block)
@@ -187,7 +187,7 @@ def _explicit_system(
     options: SystemOptions,
     backend: Backend,
 ) -> BlockSystem:
-    with stage("condition"):
+    with stage("condition", category=name):
         conditioned = condition(
             dense[block, block],
             density=options.density,

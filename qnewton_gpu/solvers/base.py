@@ -109,7 +109,7 @@ def relative_residuals(residual: Any, rhs: Any, backend: Backend) -> Any:
 
 def certify(system: LinearSystem, x: Any, backend: Backend) -> tuple[float, Any]:
     """The largest relative residual of x, and the residual itself, in FP64 with the system's own operator."""
-    with stage("verify"):
+    with stage("verify", category=system.name, payload=system.bounds.kappa):
         residual = system.rhs - system.operator.matvec(x)
         worst = float(relative_residuals(residual, system.rhs, backend).max())
     return worst, residual

@@ -63,7 +63,7 @@ class Factorisation:
                 check_memory(
                     "solver", 24.0 * system.size**2, backend, "Use solver='cg' or 'qsvt', which need products only"
                 )
-            with stage("solve"):
+            with stage("solve", category=system.name):
                 x = self._sparse_lu(system, backend) if sparse else self._dense(system, backend)
         except np.linalg.LinAlgError as problem:
             if self.name == "cholesky":  # says nothing about singular: an indefinite matrix ends here too
@@ -130,7 +130,7 @@ class ConjugateGradients:
         began = time.perf_counter()
         rhs = backend.to_numpy(system.rhs)
         x = np.zeros_like(rhs)
-        with stage("solve"), np.errstate(all="ignore"):  # a breakdown shows in the certificate
+        with stage("solve", category=system.name), np.errstate(all="ignore"):  # a breakdown shows in the certificate
             for column in range(rhs.shape[1]):
                 # the recurrence's residual drifts from the true one: ask for a little more
                 x[:, column], _ = spla.cg(

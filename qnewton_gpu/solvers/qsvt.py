@@ -81,14 +81,14 @@ class QSVT:
         return Symmetric(encoding, system, backend)
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
-        with stage("encode"):
+        with stage("encode", category=system.name, payload=system.bounds.kappa):
             began = time.perf_counter()
             formulation = self._formulate(system, backend)
             if isinstance(formulation, GramPreimage):
                 formulation.check()
             run = _Run(self, system, formulation, backend)
         try:
-            with stage("solve"):
+            with stage("solve", category=system.name, payload=run.first_degree):
                 status, message = run.refine()
         except (MemoryError, NotEnoughMemoryError) as problem:
             status, message = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
@@ -101,7 +101,10 @@ class _Run:
     def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
         self.solver, self.system, self.formulation, self.backend = solver, system, formulation, backend
         self.encoding = formulation.encoding
-        self.mode = self._choose_mode()
+        epsilon, _ = split_tolerance(system.tolerance)
+        self.first_degree = inverse_degree(round_up_to_grid(formulation.kappa), epsilon, formulation.parity)
+        columns = system.rhs.shape[1]
+        self.mode = choose_mode(solver.mode, self.encoding, self.first_degree, columns, backend, solver.budget)
         self.x = backend.xp.zeros_like(system.rhs)
         self.residual = system.rhs
         self.error = 1.0
@@ -109,12 +112,6 @@ class _Run:
         self.kappa = formulation.kappa
         self.history: list[dict[str, Any]] = []
         self.ledger = {"polynomial": 0.0, "phases": 0.0, "arithmetic": 0.0, "readout": 0.0}
-
-    def _choose_mode(self) -> str:
-        epsilon, _ = split_tolerance(self.system.tolerance)
-        degree = inverse_degree(round_up_to_grid(self.formulation.kappa), epsilon, self.formulation.parity)
-        columns = self.system.rhs.shape[1]
-        return choose_mode(self.solver.mode, self.encoding, degree, columns, self.backend, self.solver.budget)
 
     @property
     def queries(self) -> int:
