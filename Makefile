@@ -74,7 +74,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 # signatures can be read without a GPU, so without the toolkit libraries that the extra adds
-$(CUDA_VENV)/.installed: pyproject.toml constraints.txt
+$(CUDA_VENV)/.installed: constraints.txt
 	test -x $(CUDA_VENV)/bin/python || $(PYTHON) -m venv $(CUDA_VENV)
 	$(CUDA_VENV)/bin/python $(PIP) -c constraints.txt cupy-cuda13x cuquantum-python-cu13
 	touch $@
