@@ -229,14 +229,5 @@ class Training:
             "gradient_norm": report.gradient_norm,
             "simulated_seconds": report.seconds,
             "systems": report.systems,
-            "stages": [
-                {
-                    "name": e.name,
-                    "start": e.start + epoch_clock,
-                    "seconds": e.seconds,
-                    "depth": e.depth,
-                    "failed": e.failed,
-                }
-                for e in events
-            ],
+            "stages": [{**asdict(event), "start": event.start + epoch_clock} for event in events],
         }
