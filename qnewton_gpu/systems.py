@@ -101,6 +101,9 @@ class TorchFactor:
     def gram(self) -> Any:
         return self.backend.asarray(self.curvature.dense())
 
+    def rows(self) -> Any:
+        return self.backend.asarray(self.curvature.rows())
+
 
 @dataclass
 class BlockSystem:

@@ -84,6 +84,12 @@ class GaussNewton:
             total.addmm_(rows.T, rows)
         return total
 
+    def rows(self) -> Tensor:
+        """G as an (m, n) tensor."""
+        if self._closed_form is not None:
+            return self._closed_form.rows()
+        return torch.cat(list(self._row_chunks()))
+
     @property
     def dense_flops(self) -> float:
         """Floating-point operations of `dense`."""

@@ -32,6 +32,10 @@ class LinearLayer:
             index.append(torch.arange(bias.start, bias.stop).view(out, 1))
         return cls(torch.cat(inputs, dim=1), delta.contiguous(), torch.cat(index, dim=1).reshape(-1).to(h.device))
 
+    def rows(self) -> Tensor:
+        """This layer's columns of G, (B C, out * in)."""
+        return (self.delta[..., None] * self.inputs[:, None, None, :]).flatten(0, 1).flatten(1)
+
     def pull(self, rows: Tensor) -> Tensor:
         """This layer's part of G^t U, (out * in, k), for U of shape (B, C, k)."""
         (batch, fan_in), out, k = self.inputs.shape, self.delta.shape[2], rows.shape[2]
@@ -52,6 +56,14 @@ class LinearLayers:
         result = torch.empty(self.size, vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
         for layer in self.layers:
             result[layer.index] = layer.pull(rows)
+        return result
+
+    def rows(self) -> Tensor:
+        """G, (m, n)."""
+        batch, classes, _ = self.layers[0].delta.shape
+        result = self.layers[0].delta.new_empty(batch * classes, self.size)
+        for layer in self.layers:
+            result[:, layer.index] = layer.rows()
         return result
 
     @property

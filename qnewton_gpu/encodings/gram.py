@@ -10,13 +10,24 @@ The flag row |*> carries all of delta. Singular values are sqrt(sigma^2 + delta)
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ..backends.base import Backend
 from ..errors import CombinationError
-from ..operators import GramOperator, MatrixFactor, Operator
+from ..operators import GramOperator, Operator
 from .base import Coordinates, Side, qubits
+
+
+@dataclass(frozen=True)
+class GramRegister:
+    """T_R and T_L row by row: what the queries on the whole register read. Amplitude (i, j) stands at i n + j."""
+
+    weight: Any
+    """||G_i||/alpha, and sqrt(delta)/alpha for the flag row: (m + 1,)."""
+    unit: Any
+    """G_i/||G_i||, (m, n)."""
 
 
 class GramEncoding(Coordinates):
@@ -37,10 +48,11 @@ class GramEncoding(Coordinates):
     def __init__(self, operator: Operator, backend: Backend) -> None:
         self.check(operator)
         assert isinstance(operator, GramOperator)
-        self.operator, self.backend = operator, backend
-        m, n = operator.factor.shape
+        self.operator: Operator = operator
+        self.factor, self.backend = operator.factor, backend
+        m, n = self.factor.shape
         self.root_damping = math.sqrt(operator.damping)
-        self.alpha = math.sqrt(operator.factor.frobenius_squared + operator.damping)
+        self.alpha = math.sqrt(self.factor.frobenius_squared + operator.damping)
         self.system_qubits, self.ancilla_qubits = qubits(n), qubits(m + 1)
         self.register_size = (m + 1) * n
 
@@ -50,44 +62,43 @@ class GramEncoding(Coordinates):
         return self.alpha / self.root_damping
 
     def matvec(self, v: Any) -> Any:
-        return self.backend.xp.concatenate([self.operator.factor.matvec(v), self.root_damping * v]) / self.alpha
+        return self.backend.xp.concatenate([self.factor.matvec(v), self.root_damping * v]) / self.alpha
 
     def rmatvec(self, u: Any) -> Any:
-        m = self.operator.factor.shape[0]
-        return (self.operator.factor.rmatvec(u[:m]) + self.root_damping * u[m:]) / self.alpha
+        m = self.factor.shape[0]
+        return (self.factor.rmatvec(u[:m]) + self.root_damping * u[m:]) / self.alpha
 
     @cached_property
-    def _tables(self) -> tuple[Any, Any]:
-        """Amplitudes of T_R, (m+1, 1, 1), and unit rows (m, n) of an explicit G; a zero row may be any unit vector."""
-        factor = self.operator.factor
-        if not isinstance(factor, MatrixFactor):
-            raise CombinationError(
-                "mode", "the gram register needs an explicit G", "Use mode='subspace', which is exact"
-            )
-        xp = self.backend.xp
-        G = factor.matrix if isinstance(factor.matrix, xp.ndarray) else factor.matrix.toarray()
-        norms = xp.sqrt((G * G).sum(axis=1, keepdims=True))
-        rows = G / xp.where(norms > 0, norms, 1.0)
-        rows[norms[:, 0] == 0, 0] = 1.0
-        weights = xp.concatenate([norms, xp.full((1, 1), self.root_damping)]) / self.alpha
-        return weights[:, :, None], rows
+    def register(self) -> GramRegister:
+        """The tables of T_R and T_L, which need the rows of G themselves."""
+        xp, G = self.backend.xp, self.factor.rows()
+        # a softmax underflows to rows so small that their squares would be lost, and with them the unit length
+        largest = abs(G).max(axis=1)
+        unit = G / xp.where(largest > 0, largest, 1.0)[:, None]
+        unit[:, 0][largest == 0] = 1.0  # a row of zeros may be any unit vector
+        norms = xp.sqrt((unit * unit).sum(axis=1))
+        unit /= norms[:, None]
+        weight = xp.concatenate([largest * norms, xp.full(1, self.root_damping)]) / self.alpha
+        return GramRegister(weight, unit)
 
     def lift(self, v: Any, side: Side) -> Any:
-        xp, (weights, rows) = self.backend.xp, self._tables
-        m, n = rows.shape
+        xp, table = self.backend.xp, self.register
+        m, n = table.unit.shape
+        psi = xp.empty((m + 1, n, v.shape[1]), dtype=v.dtype)
         if side == "right":
-            psi = weights * v[None, :, :]
+            xp.multiply(table.weight[:, None, None], v, out=psi)
         else:
-            psi = xp.concatenate([rows[:, :, None] * v[:m, None, :], v[None, m:, :]])
-        return psi.reshape((m + 1) * n, -1)
+            xp.multiply(table.unit[:, :, None], v[:m, None, :], out=psi[:m])
+            psi[m] = v[m:]
+        return psi.reshape(self.register_size, -1)
 
     def lower(self, psi: Any, side: Side) -> Any:
-        xp, (weights, rows) = self.backend.xp, self._tables
-        m, n = rows.shape
-        psi = psi.reshape(m + 1, n, -1)
+        table, columns = self.register, psi.shape[1]
+        m, n = table.unit.shape
         if side == "right":
-            return (weights * psi).sum(axis=0)
-        return xp.concatenate([(rows[:, :, None] * psi[:m]).sum(axis=1), psi[m]])
+            return self.backend.real_product(table.weight[None], psi.reshape(m + 1, -1)).reshape(n, columns)
+        psi = psi.reshape(m + 1, n, columns)
+        return self.backend.xp.concatenate([(table.unit[:, None] @ psi[:m])[:, 0], psi[m]])
 
     def reflect(self, psi: Any) -> Any:
         return psi
@@ -105,7 +116,7 @@ class ReducedGram(Coordinates):
 
     def __init__(self, encoding: GramEncoding, source: Any, source_norm: Any) -> None:
         self.encoding, self.alpha, self.xp = encoding, encoding.alpha, encoding.backend.xp
-        self.operator: Operator = encoding.operator
+        self.operator = encoding.operator
         self.system_qubits, self.ancilla_qubits = encoding.system_qubits, encoding.ancilla_qubits
         self.register_size = encoding.register_size
         self.source, self.source_norm = source, source_norm

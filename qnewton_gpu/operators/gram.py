@@ -16,7 +16,7 @@ from .arrays import is_sparse, is_torch, real_matrix
 
 @runtime_checkable
 class Factor(Protocol):
-    """G of shape (m, n), of which only products need to be known."""
+    """G of shape (m, n). Its products are all that is used, but for the whole gram register, which reads its rows."""
 
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -53,14 +53,20 @@ class Factor(Protocol):
         """G^t G as an array of shape (n, n)."""
         ...
 
+    def rows(self) -> Any:
+        """G itself as an array of shape (m, n)."""
+        ...
+
 
 class MatrixFactor:
     """A factor G that is an explicit dense or CSR matrix."""
 
     def __init__(self, matrix: Any, backend: Backend) -> None:
-        self.matrix, self.backend = matrix, backend
+        self.backend = backend
         self.shape: tuple[int, int] = matrix.shape
-        self._transposed = matrix.T if isinstance(matrix, backend.xp.ndarray) else matrix.T.tocsr()
+        dense = isinstance(matrix, backend.xp.ndarray)
+        self.matrix = matrix if dense else backend.csr(matrix)
+        self._transposed = self.matrix.T if dense else self.matrix.T.tocsr()
 
     @property
     def _stored(self) -> Any:
@@ -93,8 +99,13 @@ class MatrixFactor:
         return self.rmatvec(self.matvec(v))
 
     def gram(self) -> Any:
-        product = self._transposed @ self.matrix
-        return product if isinstance(product, self.backend.xp.ndarray) else product.toarray()
+        return self._array(self._transposed @ self.matrix)
+
+    def rows(self) -> Any:
+        return self._array(self.matrix)
+
+    def _array(self, matrix: Any) -> Any:
+        return matrix if isinstance(matrix, self.backend.xp.ndarray) else matrix.toarray()
 
 
 class GramOperator:
@@ -145,7 +156,8 @@ class GramOperator:
     @cached_property
     def _dense(self) -> Any:
         matrix = self.factor.gram().copy()
-        matrix.flat[:: matrix.shape[0] + 1] += self.damping
+        diagonal = self.backend.xp.arange(matrix.shape[0])
+        matrix[diagonal, diagonal] += self.damping
         return matrix
 
     def dense(self) -> Any:

@@ -1,11 +1,14 @@
-"""The three ways of putting H x = b to a QSVT circuit: symmetric, or a Gram factor without or with a preimage."""
+"""The three ways of putting H x = b to a QSVT circuit: symmetric, or a Gram factor without or with a preimage.
+
+In mode="subspace" the Gram circuits run on the few left vectors that they can reach (`ReducedGram`), and on the whole
+register otherwise: x, norms and success probabilities are the same.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 from ..backends.base import Backend
-from ..conditioning import FP64_EPSILON
 from ..encodings.base import BlockEncoding, EncodedProducts, Side
 from ..encodings.gram import GramEncoding, ReducedGram
 from ..errors import ParameterError
@@ -26,14 +29,14 @@ class Formulation(Protocol):
     """What the polynomial has to cover: alpha over the smallest singular value of the encoded operator."""
 
     @property
-    def encoding(self) -> EncodedProducts: ...
+    def encoding(self) -> BlockEncoding: ...
 
     def kappa_of_system(self, kappa: float) -> float:
         """The condition number of H that a polynomial for `kappa` belongs to."""
         ...
 
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        """Unit start columns for the correction of x, and the norms that they were divided by."""
+    def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
+        """For the correction of x: the encoding that runs in this mode, its unit start columns, and their norms."""
         ...
 
 
@@ -53,8 +56,8 @@ class Symmetric:
         upper = self.system.bounds.upper
         return kappa * min(1.0, upper / self.encoding.alpha) if upper > 0 else kappa
 
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        return _normalised(residual, self.backend)
+    def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
+        return self.encoding, *_normalised(residual, self.backend)
 
 
 class GramAnyRhs:
@@ -65,15 +68,15 @@ class GramAnyRhs:
     power = 2
 
     def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
-        self.backend, self.kappa = backend, encoding.kappa
-        no_source = backend.xp.zeros_like(system.rhs)
-        self.encoding = ReducedGram(encoding, no_source, 0.0)
+        self.encoding, self.backend, self.kappa = encoding, backend, encoding.kappa
 
     def kappa_of_system(self, kappa: float) -> float:
         return kappa**2
 
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        return _normalised(residual, self.backend)
+    def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
+        no_source = self.backend.xp.zeros_like(residual)
+        encoding = ReducedGram(self.encoding, no_source, 0.0) if mode == "subspace" else self.encoding
+        return encoding, *_normalised(residual, self.backend)
 
 
 class GramPreimage:
@@ -84,32 +87,34 @@ class GramPreimage:
     power = 1
 
     def __init__(self, encoding: GramEncoding, system: LinearSystem, backend: Backend) -> None:
-        self.system, self.backend, self.kappa = system, backend, encoding.kappa
-        self.norm = column_norms(system.preimage, backend)
-        self.full = encoding
-        self.encoding = ReducedGram(encoding, system.rhs, self.norm)
+        self.encoding, self.system, self.backend, self.kappa = encoding, system, backend, encoding.kappa
 
     def kappa_of_system(self, kappa: float) -> float:
         return kappa**2
 
     def check(self) -> None:
         """Raise ParameterError where r is no preimage: x would be right and the success probability wrong."""
-        image = self.encoding.alpha * self.full.rmatvec(self.system.preimage)
+        image = self.encoding.alpha * self.encoding.rmatvec(self.system.preimage)
         distance = column_norms(image - self.system.rhs, self.backend)
-        if not bool((distance <= PREIMAGE_TOLERANCE * self.encoding.alpha * self.norm).all()):
+        norm = column_norms(self.system.preimage, self.backend)
+        if not bool((distance <= PREIMAGE_TOLERANCE * self.encoding.alpha * norm).all()):
             raise ParameterError(
                 "preimage",
                 f"r misses G~^t r = rhs by {float(distance.max()):.3g}",
                 "Pass r with G~^t r = rhs, G~ = [G; sqrt(damping) I], or None",
             )
 
-    def start(self, x: Any, residual: Any) -> tuple[Any, Any]:
-        xp, g = self.backend.xp, self.system.rhs
-        # ||r - G~ x||^2 = ||r||^2 - 2 x.g + x.Hx with Hx = g - residual
-        squared = self.norm**2 - (x * (g + residual)).sum(axis=0)
-        norm = xp.sqrt(xp.maximum(squared, (FP64_EPSILON * self.norm) ** 2))
-        start = xp.concatenate([xp.ones((1, g.shape[1])), -self.encoding.alpha * x])
-        return start / divisors(norm, self.backend), norm
+    def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
+        xp, encoding = self.backend.xp, self.encoding
+        left = self.system.preimage - encoding.alpha * encoding.matvec(x)
+        # the flag rows make it a preimage of the residual itself: r may miss G~^t r = g by more than the tolerance
+        left[-len(x) :] += (residual - encoding.alpha * encoding.rmatvec(left)) / encoding.root_damping
+        start, norms = _normalised(left, self.backend)
+        if mode != "subspace":
+            return encoding, start, norms
+        length = xp.where(norms > 0, 1.0, 0.0)
+        reduced = ReducedGram(encoding, residual / divisors(norms, self.backend), length)
+        return reduced, xp.concatenate([length[None], xp.zeros_like(x)]), norms
 
 
 def _normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:

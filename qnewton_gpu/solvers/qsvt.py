@@ -23,7 +23,7 @@ from ..encodings import encode
 from ..encodings.gram import GramEncoding
 from ..errors import NotEnoughMemoryError
 from ..polynomials import cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
-from ..simulation import RegisterBudget, check_mode, choose_mode, run_sequence
+from ..simulation import RegisterBudget, check_mode, check_simulation_memory, choose_mode, run_sequence
 from ..stages import stage
 from .base import (
     LinearSystem,
@@ -87,6 +87,8 @@ class QSVT:
             if isinstance(formulation, GramPreimage):
                 formulation.check()
             run = _Run(self, system, formulation, backend)
+            register_size = formulation.encoding.register_size
+            check_simulation_memory(run.mode, system.size, register_size, system.rhs.shape[1], backend)
         try:
             with stage("solve", category=system.name, payload=run.first_degree):
                 status, message = run.refine()
@@ -182,8 +184,7 @@ class _Run:
         formulation, backend = self.formulation, self.backend
         kappa = round_up_to_grid(self.kappa)
         polynomial, phases = cached_phase_factors(kappa, epsilon, formulation.parity)
-        encoding = self.encoding
-        start, norms = formulation.start(self.x, self.residual)
+        encoding, start, norms = formulation.start(self.x, self.residual, self.mode)
         outcome = run_sequence(encoding, phases.reflection, start, backend, side=formulation.side, mode=self.mode)
         gain = phases.sup_norm / phases.scale
         self.x = self.x + norms * gain / encoding.alpha**formulation.power * outcome.amplitudes

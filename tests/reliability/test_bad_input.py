@@ -147,7 +147,7 @@ def test_options_that_do_not_go_together_are_refused(solver: str) -> None:
     refuses(lambda: qn.solve(H, b, solver=solver, encoding="gram"), combine, "encoding", "GramOperator")
     refuses(lambda: qn.solve(gram, b, solver=solver, encoding="walk"), combine, "encoding", "gram")
     refuses(lambda: qn.solve(gram, b, solver=solver, encoding="dilation"), combine, "encoding", "gram")
-    refuses(lambda: qn.solve(gram, b, solver=solver, mode="fused"), combine, "mode", "subspace")
+    refuses(lambda: qn.solve(gram, b, solver=solver, mode="circuit"), combine, "mode", "subspace", "fused")
 
 
 @pytest.mark.parametrize("damping", [0, 0.0, -1.0, float("nan"), float("inf"), None, "0.1"])

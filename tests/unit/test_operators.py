@@ -97,6 +97,7 @@ def test_a_matrix_factor_multiplies_both_ways() -> None:
         factor = MatrixFactor(matrix, CPU)
         assert np.allclose(factor.matvec(np.eye(2)), G) and np.allclose(factor.rmatvec(np.eye(3)), G.T)
         assert np.allclose(factor.normal_matvec(np.eye(2)), G.T @ G) and np.allclose(factor.gram(), G.T @ G)
+        assert isinstance(factor.rows(), np.ndarray) and np.array_equal(factor.rows(), G)
 
 
 def test_an_operator_passes_the_door_unchanged() -> None:

@@ -99,6 +99,19 @@ def test_products_and_matrix_equal_the_reference(network: str, loss: str) -> Non
 
 
 @pytest.mark.parametrize("network", NETWORKS)
+def test_the_rows_are_the_matrix_of_both_products(network: str, loss: str) -> None:
+    objective = make_objective(network, loss)
+    theta = objective.parameters.vector()
+    for block in (None, *objective.parameters.layers().values()):
+        C = GaussNewton(objective, theta, block)
+        rows = C.rows()
+        assert rows.shape == C.shape
+        V, U = torch.randn(C.shape[1], 3, dtype=torch.float64), torch.randn(C.shape[0], 2, dtype=torch.float64)
+        torch.testing.assert_close(rows @ V, C.push(V), atol=1e-13, rtol=1e-11)
+        torch.testing.assert_close(rows.T @ U, C.pull(U), atol=1e-13, rtol=1e-11)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_frobenius_norm_of_the_factor_is_the_exact_trace(network: str, loss: str) -> None:
     objective = make_objective(network, loss)
     theta = objective.parameters.vector()

@@ -83,9 +83,10 @@ def test_qubits_hold_every_index(size: int, expected: int) -> None:
     assert qubits(size) == expected
 
 
-def test_the_gram_register_of_a_factor_known_by_products_is_a_typed_error() -> None:
+def test_the_rows_of_a_factor_are_asked_for_by_its_register_only() -> None:
     class Products:
         shape, frobenius_squared, product_flops, product_bytes, gram_flops = (2, 2), 2.0, 8.0, 32.0, 8.0
+        asked = 0
 
         def matvec(self, v):
             return v
@@ -95,7 +96,21 @@ def test_the_gram_register_of_a_factor_known_by_products_is_a_typed_error() -> N
         def gram(self):
             return np.eye(2)
 
-    encoding = encode(qn.GramOperator(Products(), 1.0), CPU)
+        def rows(self):
+            self.asked += 1
+            return np.eye(2)
+
+    factor = Products()
+    encoding = encode(qn.GramOperator(factor, 1.0), CPU)
     assert np.allclose(encoding.matvec(np.eye(2)), np.vstack([np.eye(2), np.eye(2)]) / np.sqrt(3))
-    with pytest.raises(CombinationError, match="subspace"):
-        encoding.lift(np.eye(2), "right")
+    assert factor.asked == 0
+    lifted = encoding.lift(np.eye(2), "right")
+    assert np.allclose(lifted.T @ lifted, np.eye(2)) and np.allclose(encoding.lower(lifted, "right"), np.eye(2))
+    assert factor.asked == 1
+
+
+def test_the_gram_register_is_the_row_norms_over_alpha_and_unit_rows() -> None:
+    table = encode(qn.GramOperator(FACTOR, 11.0), CPU).register
+    assert np.allclose(table.weight, [0.5, 4 / 6, 0.0, np.sqrt(11) / 6], rtol=0, atol=1e-15)
+    assert np.allclose(table.unit, [[1, 0], [0, 1], [1, 0]], rtol=0, atol=1e-15)
+    assert FACTOR.tolist() == [[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]], "the caller's factor was changed"
