@@ -13,6 +13,7 @@ from ..runfolder import to_json
 from .log import Record, RunLog, number
 
 PROCESS, STEP_TRACK, STAGE_TRACK = 1, 1, 2
+SHOWN_OF_A_STAGE = ("category", "device_seconds", "host_bytes", "failed")
 
 
 def timeline(log: RunLog) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def _stage_events(stages: list[Record], origin: float, shift: int, begins: int) 
         end = start + _nanoseconds(stage["seconds"])
         if enclosing:
             start, end = min(start, enclosing[-1]), min(end, enclosing[-1])
-        arguments = {"failed": True} if stage.get("failed") else {}
+        arguments = {name: stage[name] for name in SHOWN_OF_A_STAGE if stage.get(name)}
         drawn.append((_complete(stage["name"], STAGE_TRACK, start, end, arguments), end))
         enclosing.append(end)
         free[depth] = end

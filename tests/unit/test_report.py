@@ -185,6 +185,16 @@ def test_a_real_run(real: Path) -> None:
         assert event["dur"] == pytest.approx(1e6 * logged["seconds"], abs=1)
 
 
+def test_a_stage_of_the_timeline_says_what_the_log_knows_of_it(report: Any) -> None:
+    step = a_step(0)
+    step["stages"][1] |= {"category": "layer1", "device_seconds": 0.09, "host_bytes": 24}
+    step["stages"][2] |= {"category": None, "device_seconds": None, "host_bytes": 0, "failed": True}
+    _, trace = report([step])
+    arguments = {event["name"]: event["args"] for event in trace["traceEvents"] if event.get("tid") == 2}
+    assert arguments["solve"] == {"category": "layer1", "device_seconds": 0.09, "host_bytes": 24}
+    assert arguments["verify"] == {"failed": True} and arguments["gradient"] == {}
+
+
 def test_the_two_clocks_and_every_part_are_there(report: Any) -> None:
     source, _ = report([a_step(step) for step in range(6)])
     text = " ".join(Page(source).text)
