@@ -1,4 +1,4 @@
-"""scripts/bundle_wheels.sh on made-up wheels, without a network: what is collected gets installed, or it says why not."""
+"""scripts/bundle_wheels.sh on made-up wheels and without a network: what is collected is installed, or it says why."""
 
 from __future__ import annotations
 
