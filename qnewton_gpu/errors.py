@@ -52,6 +52,10 @@ class CombinationError(QNewtonError, ValueError):
     """Two options that are valid on their own do not go together."""
 
 
+class BackendUnavailableError(QNewtonError, RuntimeError):
+    """A backend needs a library or a device that is not here; the message says what installs it."""
+
+
 class FileFormatError(QNewtonError, ValueError):
     """A file cannot be read as what it should be."""
 

@@ -228,10 +228,11 @@ def _fused(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
         registers = [_whole_register(run, backend) for run in runs]
     else:
         registers = program.run([run.phases for run in runs], [run.start for run in runs], runs[0].side)
-    return [
-        _outcome(run, lowered.real, (psi.real**2 + psi.imag**2).sum(axis=0), lambda psi=psi: psi, backend.xp)
-        for run, (psi, lowered) in zip(runs, registers, strict=True)
-    ]
+    return [_of_register(run, *pair, backend) for run, pair in zip(runs, registers, strict=True)]
+
+
+def _of_register(run: Run, psi: Any, lowered: Any, backend: Backend) -> Outcome:
+    return _outcome(run, lowered.real, (psi.real**2 + psi.imag**2).sum(axis=0), lambda: psi, backend.xp)
 
 
 def _whole_register(run: Run, backend: Backend) -> tuple[Any, Any]:

@@ -63,6 +63,8 @@ class Backend(Protocol):
 
     name: str
     xp: ModuleType
+    torch_device: Any
+    """Where a model and its data have to be for their tensors to cross without a copy."""
 
     @property
     def device(self) -> str:
@@ -114,6 +116,10 @@ class Backend(Protocol):
 
     def subspace_program(self, encodings: Sequence[Any]) -> SubspaceProgram | None:
         """The same for the two vectors of the subspace recurrence; None: products have to do."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until everything that was asked of the device is done."""
         ...
 
     def available_bytes(self) -> int:

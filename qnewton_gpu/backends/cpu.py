@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..circuit import Circuit, Gate, MatrixGate
+from . import factorisations
 
 
 class CpuBackend:
@@ -21,6 +22,7 @@ class CpuBackend:
     register_bytes = (48, 40)
     register_bytes_per_second = None  # no mode but subspace is worth its time on a CPU, unless it is asked for
     out_of_memory = (MemoryError,)
+    torch_device = "cpu"
 
     @property
     def device(self) -> str:
@@ -51,24 +53,14 @@ class CpuBackend:
 
     def cholesky_solve(self, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
         if "torch" in sys.modules:  # OpenBLAS threads and torch's OpenMP pool slow each other down fifty-fold
-            import torch
-
-            factor, info = torch.linalg.cholesky_ex(_tensor(matrix))
-            if int(info):
-                raise np.linalg.LinAlgError(f"not positive definite: leading minor {int(info)}")
-            return torch.cholesky_solve(_tensor(rhs), factor).numpy()
+            return factorisations.cholesky_solve(_tensor(matrix), _tensor(rhs)).numpy()
         import scipy.linalg
 
         return scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix, lower=True), rhs)
 
     def lu_solve(self, matrix: np.ndarray, rhs: np.ndarray) -> np.ndarray:
         if "torch" in sys.modules:
-            import torch
-
-            solution, info = torch.linalg.solve_ex(_tensor(matrix), _tensor(rhs))
-            if int(info):
-                raise np.linalg.LinAlgError(f"exactly singular: pivot {int(info)} is zero")
-            return solution.numpy()
+            return factorisations.lu_solve(_tensor(matrix), _tensor(rhs)).numpy()
         return np.linalg.solve(matrix, rhs)
 
     def conjugate_gradients(self, product: Any, rhs: np.ndarray, tolerance: float, steps: int) -> np.ndarray:
@@ -86,6 +78,9 @@ class CpuBackend:
 
     def subspace_program(self, encodings: Sequence[Any]) -> None:
         return None
+
+    def synchronize(self) -> None:
+        pass
 
     def available_bytes(self) -> int:
         free = _meminfo_available()

@@ -6,6 +6,7 @@ CuPy caches compiled kernels by their source text and does not see included head
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -25,15 +26,25 @@ def kernels_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "kernels"
 
 
+@dataclass(frozen=True)
+class Source:
+    """kernels/<name>.cu with common.cuh before it, and the kernels that are compiled of it."""
+
+    name: str
+    text: str
+    name_expressions: tuple[str, ...]
+    options: tuple[str, ...] = OPTIONS
+
+
 @cache
-def source(name: str) -> str:
-    """kernels/<name>.cu with common.cuh before it."""
+def source(name: str, real: str) -> Source:
+    """A file of kernels for `real`, "float" or "double"."""
     folder = kernels_folder()
-    return (folder / "common.cuh").read_text() + (folder / f"{name}.cu").read_text()
+    text = (folder / "common.cuh").read_text() + (folder / f"{name}.cu").read_text()
+    return Source(name, text, _name_expressions(name, real))
 
 
-def name_expressions(name: str, real: str) -> tuple[str, ...]:
-    """The kernels that are compiled of kernels/<name>.cu for `real`, "float" or "double"."""
+def _name_expressions(name: str, real: str) -> tuple[str, ...]:
     expressions = {
         "walk_query": [f"walk_{part}<{real}, {lanes}>" for part in ("lift", "query", "lower") for lanes in LANES],
         "matching_query": [f"matching_query<{real}>"],

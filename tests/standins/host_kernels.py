@@ -36,15 +36,16 @@ def symbol(expression: str) -> str:
     return "run_" + re.sub(r"\W+", "_", expression)
 
 
-def translation_unit(name: str, reals: Sequence[str] = ("float", "double")) -> str:
+def translation_unit(name: str) -> str:
     """A C++ text with the source of a kernel file and one exported function for each of its instances."""
-    expressions = dict.fromkeys(e for real in reals for e in cuda_source.name_expressions(name, real))
+    sources = [cuda_source.source(name, real) for real in cuda_source.REALS.values()]
+    expressions = dict.fromkeys(e for source in sources for e in source.name_expressions)
     exports = [
         f'extern "C" int {symbol(e)}(const unsigned* grid, const unsigned* block, unsigned shared, void** arguments,'
         f" const int* bytes, int count) {{ return host::launch({e}, grid, block, shared, arguments, bytes, count); }}"
         for e in expressions
     ]
-    return "\n".join(['#include "cuda_host.h"', cuda_source.source(name), *exports])
+    return "\n".join(['#include "cuda_host.h"', sources[0].text, *exports])
 
 
 def build(text: str, *flags: str) -> Path:

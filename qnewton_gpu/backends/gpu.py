@@ -1,0 +1,198 @@
+"""The GPU backend: CuPy arrays on one NVIDIA GPU, in torch's memory pool and on torch's stream.
+
+CuPy, cuStateVec and the kernels of kernels/*.cu are reached through this backend alone. Tensors and arrays cross by
+DLPack without a copy, and only what a name says (`to_numpy`, a scalar) comes to the host.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from functools import cache, cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import stages
+from ..errors import BackendUnavailableError
+from . import factorisations
+
+if TYPE_CHECKING:
+    from .base import RegisterProgram, SubspaceProgram
+    from .cuda_source import Source
+    from .gpu_state_vector import CuStateVector
+
+INSTALL = 'Install it with pip install "qnewton-gpu[cuda13]" (or [cuda12]), or use backend="cpu"'
+
+
+class GpuBackend:
+    """One GPU, by its index. Raises BackendUnavailableError where CuPy, torch's CUDA or the device is missing."""
+
+    name = "gpu"
+    register_bytes = (56, 16)
+    register_bytes_per_second = 1e12  # slower than any GPU this runs on: the budget of mode="auto" is a bound
+
+    def __init__(self, index: int = 0) -> None:
+        self.xp, torch = _libraries(index)
+        self.index = index
+        torch.cuda.set_device(index)
+        self.xp.cuda.Device(index).use()
+        self._share_memory_and_stream(torch)
+        self.torch_device = torch.from_dlpack(self.xp.empty(1)).device
+        self.out_of_memory = (MemoryError, torch.OutOfMemoryError)
+        self._modules: dict[str, Any] = {}
+        stages.use_device_clock(_EventClock(self.xp))
+
+    def _share_memory_and_stream(self, torch: ModuleType) -> None:
+        def allocate(size: int, device: int) -> int:
+            pointer: int = torch.cuda.caching_allocator_alloc(max(size, 1), device)
+            return pointer
+
+        def release(pointer: int, device: int) -> None:
+            torch.cuda.caching_allocator_delete(pointer)
+
+        cuda, stream = self.xp.cuda, torch.cuda.current_stream(self.index)
+        cuda.set_allocator(cuda.PythonFunctionAllocator(allocate, release).malloc)
+        self._torch_stream = stream
+        self.stream = cuda.Stream.from_external(stream)
+        self.stream.use()
+
+    @property
+    def device(self) -> str:
+        properties = self.xp.cuda.runtime.getDeviceProperties(self.index)
+        return f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.0f} GiB"
+
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
+        if isinstance(array, importlib.import_module("torch").Tensor):
+            array = self.xp.from_dlpack(array.detach().resolve_conj().to(self.torch_device))
+        return self.xp.asarray(array, dtype=dtype)
+
+    def to_numpy(self, array: Any) -> np.ndarray:
+        stages.count_host_bytes(array.nbytes)
+        result: np.ndarray = self.xp.asnumpy(array)
+        return result
+
+    def to_torch(self, array: Any) -> Any:
+        return importlib.import_module("torch").from_dlpack(array)
+
+    def csr(self, matrix: Any) -> Any:
+        sparse = importlib.import_module("cupyx.scipy.sparse")
+        parts = [self.xp.asarray(part) for part in (matrix.data, *_int32(matrix.indices, matrix.indptr))]
+        return sparse.csr_matrix(tuple(parts), shape=matrix.shape)
+
+    def real_product(self, matrix: Any, vectors: Any) -> Any:
+        xp = self.xp
+        if not xp.iscomplexobj(vectors):
+            return matrix @ vectors
+        n, k = vectors.shape
+        real = xp.ascontiguousarray(vectors).view(xp.float64).reshape(n, 2 * k)
+        return xp.ascontiguousarray(matrix @ real).view(xp.complex128).reshape(matrix.shape[0], k)
+
+    def row_sums(self, values: Any, starts: Any) -> Any:
+        return self.xp.add.reduceat(values, starts, axis=0)
+
+    def cholesky_solve(self, matrix: Any, rhs: Any) -> Any:
+        return self.asarray(factorisations.cholesky_solve(self.to_torch(matrix), self.to_torch(rhs)))
+
+    def lu_solve(self, matrix: Any, rhs: Any) -> Any:
+        return self.asarray(factorisations.lu_solve(self.to_torch(matrix), self.to_torch(rhs)))
+
+    def conjugate_gradients(self, product: Any, rhs: Any, tolerance: float, steps: int) -> Any:
+        linalg, n = importlib.import_module("cupyx.scipy.sparse.linalg"), len(rhs)
+        operator = linalg.LinearOperator((n, n), matvec=lambda v: product(v.reshape(n, 1))[:, 0], dtype=np.float64)
+        return linalg.cg(operator, rhs[:, 0], rtol=tolerance, atol=0.0, maxiter=steps)[0][:, None]
+
+    def state_vector(self, start: Any, num_qubits: int) -> CuStateVector:
+        from .gpu_state_vector import CuStateVector
+
+        return CuStateVector(self, start, num_qubits)
+
+    def register_program(self, encodings: Sequence[Any]) -> RegisterProgram | None:
+        from .gpu_programs import register_program
+
+        return register_program(self, encodings)
+
+    def subspace_program(self, encodings: Sequence[Any]) -> SubspaceProgram | None:
+        from .gpu_programs import subspace_program
+
+        return subspace_program(self, encodings)
+
+    def available_bytes(self) -> int:
+        cuda = importlib.import_module("torch").cuda
+        pooled = cuda.memory_reserved(self.index) - cuda.memory_allocated(self.index)
+        return int(cuda.mem_get_info(self.index)[0] + pooled)
+
+    def synchronize(self) -> None:
+        self.stream.synchronize()
+
+    def kernel(self, source: Source, expression: str) -> Any:
+        """A kernel of kernels/<source.name>.cu, compiled for this device on first use (and then cached on disk)."""
+        if source.text not in self._modules:
+            self._modules[source.text] = self.xp.RawModule(
+                code=source.text, options=source.options, name_expressions=source.name_expressions
+            )
+        return self._modules[source.text].get_function(expression)
+
+    @cached_property
+    def custatevec(self) -> tuple[ModuleType, int]:
+        """The cuStateVec bindings and a handle on this backend's stream and memory."""
+        try:
+            library = importlib.import_module("cuquantum.bindings.custatevec")
+            handle: int = library.create()
+        except Exception as problem:  # ImportError, a library that is not found, or one that does not fit the driver
+            raise BackendUnavailableError("mode", f"cuStateVec cannot be used ({problem})", INSTALL) from None
+        cuda = importlib.import_module("torch").cuda
+        library.set_stream(handle, self._torch_stream.cuda_stream)
+        library.set_device_mem_handler(
+            handle,
+            (
+                lambda size, stream: cuda.caching_allocator_alloc(max(size, 1), self.index),
+                lambda pointer, size, stream: cuda.caching_allocator_delete(pointer),
+                "torch",
+            ),
+        )
+        return library, handle
+
+
+class _EventClock:
+    """CUDA events on the current stream: the clock that `stages` reads."""
+
+    def __init__(self, cupy: ModuleType) -> None:
+        self.cuda = cupy.cuda
+
+    def mark(self) -> Any:
+        event = self.cuda.Event()
+        event.record()
+        return event
+
+    def seconds(self, first: Any, last: Any) -> float:
+        last.synchronize()
+        return 1e-3 * float(self.cuda.get_elapsed_time(first, last))
+
+
+def _int32(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [array.astype(np.int32, copy=False) for array in arrays]
+
+
+@cache
+def _libraries(index: int) -> tuple[ModuleType, ModuleType]:
+    """cupy and torch, once it is certain that both can use the device of this index."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parts that are not used here
+            cupy = importlib.import_module("cupy")
+    except ImportError as problem:
+        raise BackendUnavailableError("backend", f"CuPy cannot be imported ({problem})", INSTALL) from None
+    if not cupy.cuda.is_available():
+        raise BackendUnavailableError("backend", "CuPy finds no NVIDIA GPU with a driver", 'Use backend="cpu"')
+    torch = importlib.import_module("torch")
+    if not torch.cuda.is_available():
+        remedy = "Install torch for CUDA, as pip install torch does on Linux"
+        raise BackendUnavailableError("backend", f"torch {torch.__version__} is not built for CUDA", remedy)
+    count = cupy.cuda.runtime.getDeviceCount()
+    if not 0 <= index < count:
+        named = ", ".join(f'"gpu:{i}"' for i in range(count))
+        raise BackendUnavailableError("backend", f"there is no GPU {index}", f"Use one of {named}")
+    return cupy, torch

@@ -1,0 +1,321 @@
+"""NumPy in the place of CuPy, for the rehearsal: as strict as CuPy about what may cross between host and device.
+
+An array here refuses implicit conversion to NumPy and mixing with NumPy arrays, reductions give 0-d arrays, and every
+value that comes to the host is counted. `empty` is full of NaN. Kernels are the host-compiled bodies. Names that the
+real CuPy lacks (signatures.json, recorded from the real one) are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+
+from . import host_kernels
+
+RECORD = json.loads((Path(__file__).parent / "signatures.json").read_text())
+HOST_MADE = {"asarray", "array", "asnumpy", "ascontiguousarray"}  # these take NumPy arrays
+
+
+class Transfers:
+    """Bytes that came from the "device" to the host."""
+
+    to_host = 0
+
+
+class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
+    __array_priority__ = 100
+
+    def __init__(self, array: Any) -> None:
+        self.on_host = np.asarray(array)
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return _wrap(getattr(ufunc, method)(*_unwrap(inputs), **_unwrap(options)))
+
+    def __array_function__(self, function: Any, kinds: Any, args: Any, options: Any) -> Any:
+        return _wrap(function(*_unwrap(args), **_unwrap(options)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in RECORD["cupy.ndarray"]:
+            raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
+        value = getattr(self.on_host, name)
+        return _lifted(value) if callable(value) else _wrap(value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("on_host",):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.on_host, name, value)
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self.on_host.ctypes.data)
+
+    @property
+    def flat(self) -> Any:
+        raise NotImplementedError("cupy's flatiter takes no steps: index with arrays")
+
+    def __getitem__(self, key: Any) -> Any:
+        return _wrap(self.on_host[_unwrap(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.on_host[_unwrap(key)] = _unwrap(value)
+
+    def __len__(self) -> int:
+        return len(self.on_host)
+
+    def __iter__(self) -> Any:
+        return (_wrap(part) for part in self.on_host)
+
+    def get(self) -> np.ndarray:
+        Transfers.to_host += self.on_host.nbytes
+        return self.on_host.copy()
+
+    def item(self) -> Any:
+        return self.get().item()
+
+    def tolist(self) -> Any:
+        return self.get().tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    __index__ = __int__
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.on_host.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.on_host.__dlpack_device__()
+
+
+def _wrap(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return ndarray(value)
+    if isinstance(value, tuple) and type(value) is not tuple:  # eigh gives a named tuple
+        return type(value)(*map(_wrap, value))
+    return type(value)(map(_wrap, value)) if isinstance(value, (tuple, list)) else value
+
+
+def _unwrap(value: Any, host_made: bool = False) -> Any:
+    if isinstance(value, ndarray):
+        return value.on_host
+    if isinstance(value, np.ndarray) and value.ndim and not host_made:
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>: CuPy does not mix with NumPy arrays")
+    if isinstance(value, dict):
+        return {key: _unwrap(item, host_made) for key, item in value.items()}
+    return type(value)(_unwrap(item, host_made) for item in value) if type(value) in (tuple, list) else value
+
+
+def _lifted(function: Callable[..., Any], host_made: bool = False) -> Callable[..., Any]:
+    return lambda *args, **options: _wrap(function(*_unwrap(args, host_made), **_unwrap(options, host_made)))
+
+
+class _Functions(types.ModuleType):
+    """A module whose functions are NumPy's, on the arrays above."""
+
+    def __init__(self, name: str, functions: Any) -> None:
+        super().__init__(name)
+        self.__dict__["_functions"] = functions
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in RECORD[self.__name__]:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(self._functions, name)
+        if isinstance(value, (type, np.dtype)) or not callable(value) or isinstance(value, types.ModuleType):
+            return value
+        return _Ufunc(value) if isinstance(value, np.ufunc) else _lifted(value, name in HOST_MADE)
+
+
+class _Ufunc:
+    def __init__(self, ufunc: np.ufunc) -> None:
+        self.ufunc = ufunc
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return _wrap(self.ufunc(*_unwrap(args), **_unwrap(options)))
+
+    def reduceat(self, *args: Any, **options: Any) -> Any:
+        return _wrap(self.ufunc.reduceat(*_unwrap(args), **_unwrap(options)))
+
+
+def empty(shape: Any, dtype: Any = float) -> ndarray:
+    made = np.empty(shape, dtype=dtype)
+    made.view(np.uint8)[...] = 0xFF  # NaN in every float: whoever reads before writing is found out
+    return ndarray(made)
+
+
+def asnumpy(array: ndarray) -> np.ndarray:
+    return array.get()
+
+
+def from_dlpack(tensor: Any) -> ndarray:
+    return ndarray(np.from_dlpack(tensor))
+
+
+class Graph:
+    def __init__(self, launches: list[Callable[[], None]]) -> None:
+        self.launches = launches
+
+    def launch(self, stream: Any = None) -> None:
+        for launch in self.launches:
+            launch()
+
+
+class Stream:
+    recording: list[Callable[[], None]] | None = None
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.legacy_default = not non_blocking
+
+    @classmethod
+    def from_external(cls, stream: Any) -> Stream:
+        assert hasattr(stream, "__cuda_stream__")
+        return cls()
+
+    def use(self) -> Stream:
+        return self
+
+    def synchronize(self) -> None:
+        assert Stream.recording is None, "a stream that is being recorded cannot be waited for"
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        assert Stream.recording is None, "the recording was not ended"
+
+    def begin_capture(self) -> None:
+        assert not self.legacy_default, "the legacy default stream cannot be recorded"
+        Stream.recording = []
+
+    def end_capture(self) -> Graph:
+        launches, Stream.recording = Stream.recording, None
+        assert launches
+        return Graph(launches)
+
+
+class RawModule:
+    launches = 0
+
+    def __init__(self, *, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> None:
+        sources = [
+            host_kernels.cuda_source.source(name, real)
+            for name in host_kernels.cuda_source.NAMES
+            for real in host_kernels.cuda_source.REALS.values()
+        ]
+        self.source = next(s for s in sources if (s.text, s.name_expressions) == (code, name_expressions))
+
+    @cache  # noqa: B019
+    def get_function(self, expression: str) -> Callable[..., None]:
+        assert expression in self.source.name_expressions
+
+        def kernel(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
+            assert all(0 < size < 2**31 for size in grid) and 0 < int(np.prod(block)) <= 1024 and shared_mem <= 49152
+            values = []
+            for value in args:
+                assert isinstance(value, (ndarray, np.generic)), f"{type(value)} is passed with an unclear size"
+                assert not isinstance(value, ndarray) or value.on_host.flags.c_contiguous
+                values.append(value.on_host if isinstance(value, ndarray) else value)
+
+            def launch() -> None:
+                RawModule.launches += 1
+                host_kernels.run(self.source.name, expression, grid, block, values, shared_mem)
+
+            launch() if Stream.recording is None else Stream.recording.append(launch)
+
+        return kernel
+
+
+class csr_matrix:
+    """cupyx.scipy.sparse.csr_matrix, as far as it is used."""
+
+    def __init__(self, parts: tuple[ndarray, ndarray, ndarray], shape: tuple[int, int]) -> None:
+        self.data, self.indices, self.indptr = parts
+        assert self.indices.dtype == self.indptr.dtype == np.int32, "cuSPARSE indices are of 32 bits"
+        self.shape, self.nnz = shape, len(self.data)
+        self.on_host = scipy.sparse.csr_matrix(tuple(p.on_host for p in parts), shape=shape)
+
+    @classmethod
+    def _of(cls, matrix: Any) -> csr_matrix:
+        matrix = matrix.tocsr()
+        return cls(tuple(map(ndarray, (matrix.data, matrix.indices, matrix.indptr))), matrix.shape)  # type: ignore
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, csr_matrix):
+            return self._of(self.on_host @ other.on_host)
+        return ndarray(np.asfortranarray(self.on_host @ _unwrap(other)))  # cuSPARSE gives columns
+
+    @property
+    def T(self) -> csr_matrix:
+        return self._of(self.on_host.T)
+
+    def tocsr(self) -> csr_matrix:
+        return self
+
+    def toarray(self) -> ndarray:
+        return ndarray(self.on_host.toarray())
+
+
+def _linear_operator(shape: Any, matvec: Any, dtype: Any) -> Any:
+    return scipy.sparse.linalg.LinearOperator(shape, matvec=lambda v: matvec(ndarray(v)).on_host, dtype=dtype)
+
+
+def _cg(A: Any, b: ndarray, *, rtol: float = 1e-5, atol: float = 0.0, maxiter: int | None = None) -> Any:
+    x, info = scipy.sparse.linalg.cg(A, b.on_host, rtol=rtol, atol=atol, maxiter=maxiter)
+    return ndarray(x), info
+
+
+class _Event:
+    def record(self) -> None:
+        import time
+
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
+def modules() -> dict[str, types.ModuleType]:
+    """What stands in sys.modules during a rehearsal."""
+    cupy = _Functions("cupy", np)
+    cupy.ndarray, cupy.empty, cupy.asnumpy, cupy.from_dlpack = ndarray, empty, asnumpy, from_dlpack  # type: ignore
+    cupy.empty_like = lambda array: empty(array.shape, array.dtype)  # type: ignore
+    cupy.RawModule = RawModule  # type: ignore
+    cupy.linalg = _Functions("cupy.linalg", np.linalg)  # type: ignore
+    cupy.cuda = types.SimpleNamespace(  # type: ignore
+        is_available=lambda: True,
+        runtime=types.SimpleNamespace(
+            getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda index: {"name": b"rehearsal on a CPU, no GPU", "totalGlobalMem": 4 * 2**30},
+        ),
+        Device=lambda index: types.SimpleNamespace(use=lambda: None),
+        PythonFunctionAllocator=lambda allocate, release: types.SimpleNamespace(malloc=(allocate, release)),
+        set_allocator=lambda allocator: None,
+        Stream=Stream,
+        Event=_Event,
+        get_elapsed_time=lambda first, last: 1e3 * (last.time - first.time),
+    )
+    sparse = types.ModuleType("cupyx.scipy.sparse")
+    sparse.csr_matrix = csr_matrix  # type: ignore
+    linalg = types.ModuleType("cupyx.scipy.sparse.linalg")
+    linalg.LinearOperator, linalg.cg = _linear_operator, _cg  # type: ignore
+    return {"cupy": cupy, "cupyx.scipy.sparse": sparse, "cupyx.scipy.sparse.linalg": linalg}

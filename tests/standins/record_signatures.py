@@ -1,0 +1,83 @@
+"""Records what the real CuPy and cuStateVec offer, so that the stand-ins can be held to it where these are absent.
+
+`make check-signatures` installs them and runs this: it compares with signatures.json and fails where they differ;
+with --write it makes the file anew. It needs no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import inspect
+import json
+import sys
+import types
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RECORD = HERE / "signatures.json"
+FUNCTIONS = (
+    "apply_matrix apply_generalized_permutation_matrix abs2sum_array collapse_by_bit_string sampler_create "
+    "sampler_preprocess sampler_sample sampler_destroy create set_stream set_device_mem_handler"
+).split()
+CG = ("cg", "LinearOperator")
+
+
+def _names(thing: Any) -> list[str]:
+    return sorted(name for name in dir(thing) if not name.startswith("_"))
+
+
+def _parameters_from_source(module: str, name: str) -> list[str]:
+    """Of a function whose module cannot be imported without cuBLAS: read from its source."""
+    package, _, file = module.rpartition(".")
+    path = Path(importlib.import_module(package.split(".")[0]).__file__ or "").parent
+    text = path.joinpath(*package.split(".")[1:], f"{file}.py").read_text()
+    found = next(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name == name)
+    return [argument.arg for argument in (*found.args.args, *found.args.kwonlyargs)]
+
+
+def record() -> dict[str, Any]:
+    warnings.simplefilter("ignore")
+    cupy = importlib.import_module("cupy")
+    custatevec = importlib.import_module("cuquantum.bindings.custatevec")
+    cuquantum: types.ModuleType = importlib.import_module("cuquantum")
+    return {
+        "versions": {name: version(name) for name in ("cupy-cuda13x", "cuquantum-python-cu13", "custatevec-cu13")},
+        "custatevec": {name: list(inspect.signature(getattr(custatevec, name)).parameters) for name in FUNCTIONS},
+        "constants": {
+            "CUDA_C_64F": int(cuquantum.cudaDataType.CUDA_C_64F),
+            "COMPUTE_64F": int(cuquantum.ComputeType.COMPUTE_64F),
+            "ROW_MAJOR": int(custatevec.MatrixLayout.ROW),
+            "RANDNUM_ORDER": int(custatevec.SamplerOutput.RANDNUM_ORDER),
+        },
+        "cupyx.scipy.sparse.linalg.cg": _parameters_from_source("cupyx.scipy.sparse.linalg._iterative", "cg"),
+        "cupy": _names(cupy),
+        "cupy.linalg": _names(cupy.linalg),
+        "cupy.ndarray": _names(cupy.ndarray),
+        "cupy.cuda": _names(cupy.cuda),
+        "cupy.cuda.Stream": _names(cupy.cuda.Stream),
+        "cupy.cuda.Graph": _names(importlib.import_module("cupy.cuda.graph").Graph),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="make signatures.json anew")
+    if parser.parse_args().write:
+        RECORD.write_text(json.dumps(record(), indent=1) + "\n")
+        print(f"{RECORD} written")
+        return 0
+    now, kept = record(), json.loads(RECORD.read_text())
+    differing = [key for key in now if now[key] != kept.get(key)]
+    for key in differing:
+        print(f"{key} differs: recorded {kept.get(key)}, installed {now[key]}", file=sys.stderr)
+    print("the record is that of the installed libraries" if not differing else "run with --write, then make test")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The rehearsal: the GPU backend's own code, unchanged, on stand-ins for CuPy, cuStateVec and torch.cuda.
+
+What it shows is that the code is complete, consistent and calls what exists; it is no GPU result.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+
+from qnewton_gpu import backends, stages
+from qnewton_gpu.backends import gpu
+
+from . import cupy_standin, custatevec_standin, host_kernels
+
+LIBC = ctypes.CDLL(None)
+LIBC.malloc.restype, LIBC.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+LIBC.free.argtypes = [ctypes.c_void_p]
+FREE_BYTES = 4 * 2**30
+
+
+def _torch_cuda() -> dict[str, object]:
+    stream = types.SimpleNamespace(cuda_stream=0, __cuda_stream__=lambda: (0, 0))
+    return {
+        "is_available": lambda: True,
+        "set_device": lambda index: None,
+        "current_stream": lambda index=None: stream,
+        "caching_allocator_alloc": lambda size, device=None: LIBC.malloc(size),
+        "caching_allocator_delete": lambda pointer: LIBC.free(pointer),
+        "mem_get_info": lambda index: (FREE_BYTES, FREE_BYTES),
+        "memory_reserved": lambda index: 0,
+        "memory_allocated": lambda index: 0,
+    }
+
+
+@contextmanager
+def rehearse() -> Iterator[gpu.GpuBackend]:
+    """A GpuBackend on the stand-ins; "gpu" means it everywhere while this is open."""
+    host_kernels.require_gxx()
+    modules = {**cupy_standin.modules(), "cuquantum.bindings.custatevec": custatevec_standin}
+    caches = (gpu._libraries, backends._named, backends._best)
+    with patch.dict(sys.modules, modules), patch.multiple(torch.cuda, **_torch_cuda()):
+        for cache in caches:
+            cache.cache_clear()
+        try:
+            backend = backends.select_backend("gpu")
+            assert isinstance(backend, gpu.GpuBackend)
+            yield backend
+        finally:
+            stages.use_device_clock(None)
+            for cache in caches:
+                cache.cache_clear()
