@@ -12,8 +12,9 @@ from .backends.base import Backend
 from .conditioning import LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
 from .costs import CostModel, Hardware
 from .encodings import choose_encoding
-from .errors import ParameterError
-from .operators import MatrixOperator, Operator, as_columns, as_operator, check_memory
+from .errors import CombinationError, ParameterError
+from .operators import GramOperator, MatrixOperator, Operator, as_columns, as_operator, check_memory
+from .operators.arrays import is_torch
 from .scheduler import Scheduler
 from .simulation import check_mode, check_simulation_memory
 from .solvers import QUANTUM, LinearSystem, Solution, Status
@@ -53,7 +54,7 @@ def solve(
     >>> solution.status.name, solution.x.round(6).tolist()
     ('SOLVED', [1.0, 0.5, 0.25])
     """
-    chosen = select_backend(backend)
+    chosen = _backend_for(A, backend)
     _check_options(tolerance, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
     scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen)
@@ -78,6 +79,16 @@ def solve(
     return solution
 
 
+def _backend_for(A: Any, backend: str | Backend) -> Backend:
+    """The backend asked for; an operator was made on one already."""
+    if not isinstance(A, (GramOperator, MatrixOperator)):
+        return select_backend(backend)
+    asked, made = select_backend(A.backend if backend == "auto" else backend).device, A.backend.device
+    if asked != made:
+        raise CombinationError("backend", f"{asked} was asked for, A was made on {made}", "Make A there, or leave it out")
+    return A.backend
+
+
 def _certify_as_returned(solution: Solution, system: LinearSystem, backend: Backend) -> None:
     """Make the residual that of x as the user gets it: where b came in less than FP64, x was rounded to that.
 
@@ -85,7 +96,8 @@ def _certify_as_returned(solution: Solution, system: LinearSystem, backend: Back
     """
     if not solution.solved or "64" in str(solution.x.dtype):
         return
-    x = backend.asarray(backend.to_numpy(solution.x).astype(np.float64).reshape(system.size, -1))
+    returned = solution.x.double() if is_torch(solution.x) else solution.x  # NumPy has no bfloat16
+    x = backend.asarray(returned, dtype=np.float64).reshape(system.size, -1)
     with np.errstate(all="ignore"):  # a float16 may have overflowed
         worst, _ = certify(system, x, backend)
     worst = worst if math.isfinite(worst) else 1.0
@@ -131,7 +143,10 @@ def _check_memory(
         check_memory("A", needed, backend, f"About N = {fitting} would fit; with bounds= none is needed")
     if solver in QUANTUM:
         register = 2 * n if encoding == "dilation" else operator.nonzeros + 2 * n
-        check_simulation_memory(mode, n, register, columns, backend)
+        if isinstance(operator, GramOperator):
+            register = (operator.factor.shape[0] + 1) * n
+        # auto keeps a register only where it fits
+        check_simulation_memory("subspace" if mode == "auto" else mode, n, register, columns, backend)
     if encoding == "dilation" and (solver in ("auto", *QUANTUM)):
         check_memory("encoding", 5 * 8.0 * n * n, backend, "Use encoding='walk', which needs no eigendecomposition")
     dense = solver == "cholesky" or (solver == "lu" and not (isinstance(operator, MatrixOperator) and operator.sparse))

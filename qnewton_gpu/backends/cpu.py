@@ -29,6 +29,8 @@ class CpuBackend:
         return f"CPU, {len(os.sched_getaffinity(0))} cores"
 
     def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
+        if "torch" in sys.modules and isinstance(array, sys.modules["torch"].Tensor):
+            array = array.detach().resolve_conj().cpu().numpy()
         return np.asarray(array, dtype=dtype)
 
     def to_numpy(self, array: Any) -> np.ndarray:

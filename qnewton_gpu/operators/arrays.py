@@ -16,8 +16,7 @@ LARGEST_MAGNITUDE = 1e60  # beyond it, or below its inverse, squares and product
 
 def is_sparse(A: Any) -> bool:
     # no SciPy import for users who hand in none
-    module = type(A).__module__
-    return module.startswith("scipy.sparse")
+    return type(A).__module__.startswith("scipy.sparse")
 
 
 def is_torch(A: Any) -> bool:
@@ -25,24 +24,31 @@ def is_torch(A: Any) -> bool:
     return torch is not None and isinstance(A, torch.Tensor)
 
 
-def real_matrix(A: Any, argument: str, backend: Backend) -> Any:
-    """A as a finite FP64 matrix, dense or CSR, of any shape without a zero in it."""
-    if is_torch(A):
-        if A.layout is not sys.modules["torch"].strided:
-            import scipy.sparse as sp
+def is_cupy(A: Any) -> bool:
+    """Whether A is a CuPy array, dense or sparse."""
+    return type(A).__module__.startswith("cupy") and hasattr(A, "get")
 
-            coo = A.detach().to_sparse_coo().coalesce()
-            A = sp.coo_array((_from_torch(coo.values()), _from_torch(coo.indices())), shape=tuple(coo.shape))
-        else:
-            A = _from_torch(A)
+
+def _as_array(A: Any, argument: str, backend: Backend) -> Any:
+    """A as a SciPy sparse matrix, or a dense array where it is: on the backend's device or on the host."""
+    if is_torch(A):
+        return _from_torch(A, backend)
+    if is_cupy(A):
+        return A if isinstance(A, backend.xp.ndarray) else A.get()
     _check_unmasked(A, argument)
-    if not is_sparse(A):
-        try:
-            A = np.asarray(A)
-        except (ValueError, TypeError) as problem:
-            raise DataTypeError(
-                argument, f"is not an array ({problem})", "Pass a NumPy, SciPy sparse or torch array"
-            ) from None
+    if is_sparse(A):
+        return A
+    try:
+        return np.asarray(A)
+    except (ValueError, TypeError) as problem:
+        raise DataTypeError(
+            argument, f"is not an array ({problem})", "Pass a NumPy, SciPy sparse, torch or CuPy array"
+        ) from None
+
+
+def real_matrix(A: Any, argument: str, backend: Backend) -> Any:
+    """A as a finite FP64 matrix of any shape without a zero in it: an array of the backend, or SciPy CSR."""
+    A = _as_array(A, argument, backend)
     _check_numbers(A.dtype, argument)
     if A.ndim != 2:
         raise ShapeError(argument, f"has {A.ndim} dimensions", "Pass a matrix, an array of two dimensions")
@@ -53,11 +59,11 @@ def real_matrix(A: Any, argument: str, backend: Backend) -> Any:
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
-        stored = matrix.data
-    else:
-        matrix = stored = np.ascontiguousarray(A, dtype=np.float64)
-    _check_finite(stored, argument)
-    return matrix if is_sparse(matrix) else backend.asarray(matrix)
+        _check_finite(matrix.data, argument, np)
+        return matrix
+    matrix = backend.xp.ascontiguousarray(backend.asarray(A), dtype=np.float64)
+    _check_finite(matrix, argument, backend.xp)
+    return matrix
 
 
 def _check_unmasked(array: Any, argument: str) -> None:
@@ -76,12 +82,16 @@ def _check_numbers(dtype: np.dtype, argument: str) -> None:
         raise DataTypeError(argument, f"holds {dtype}, not numbers", "Convert it to float64")
 
 
-def _from_torch(tensor: Any) -> np.ndarray:
-    torch = sys.modules["torch"]
-    tensor = tensor.detach().resolve_conj().cpu().to_dense()
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
-        tensor = tensor.to(torch.float64)  # NumPy has no bfloat16
-    return tensor.numpy()
+def _from_torch(tensor: Any, backend: Backend) -> Any:
+    tensor = tensor.detach().resolve_conj()
+    if tensor.is_floating_point() and tensor.itemsize < 4:
+        tensor = tensor.double()  # NumPy has no bfloat16
+    if str(tensor.layout) != "torch.strided":
+        import scipy.sparse as sp
+
+        coo = tensor.to_sparse_coo().coalesce().cpu()
+        return sp.coo_array((coo.values().numpy(), coo.indices().numpy()), shape=tuple(coo.shape))
+    return backend.asarray(tensor)
 
 
 def check_magnitude(largest: float, argument: str) -> None:
@@ -93,24 +103,17 @@ def check_magnitude(largest: float, argument: str) -> None:
         )
 
 
-def _check_finite(values: Any, argument: str) -> None:
-    bad = values.size - int(np.isfinite(values).sum())
+def _check_finite(values: Any, argument: str, xp: Any) -> None:
+    bad = values.size - int(xp.isfinite(values).sum())
     if bad:
         raise NonFiniteError(argument, f"holds {bad} NaN or infinite entries", "Remove or replace them")
 
 
 def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any], Any]]:
     """b as FP64 columns (N, k), and the function that gives a result (N, k) the shape, kind and device that b had."""
-    tensor = b if is_torch(b) else None
-    if tensor is not None:
-        b = _from_torch(tensor)
-    elif is_sparse(b):
-        b = b.toarray()
-    _check_unmasked(b, "b")
-    try:
-        array = np.asarray(b)
-    except (ValueError, TypeError) as problem:
-        raise DataTypeError("b", f"is not an array ({problem})", "Pass a NumPy or torch array") from None
+    array, xp = _as_array(b, "b", backend), backend.xp
+    if is_sparse(array):
+        array = array.toarray()
     _check_numbers(array.dtype, "b")
     if array.ndim not in (1, 2) or array.shape[0] != size or array.size == 0:
         raise ShapeError(
@@ -118,23 +121,24 @@ def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any]
             f"has shape {array.shape}, but A has {size} rows",
             f"Pass shape ({size},), or ({size}, k) for k right-hand sides",
         )
-    _check_finite(array, "b")
+    # a copy: x must not share memory with b
+    columns = xp.array(backend.asarray(array).reshape(size, -1), dtype=np.float64, order="C")
+    _check_finite(columns, "b", xp)
+    for largest in backend.to_numpy(abs(columns).max(axis=0)):
+        check_magnitude(float(largest), "b")
     shape = array.shape
     kind = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
-    columns = np.array(array.reshape(size, -1), dtype=np.float64, order="C")  # a copy: x must not share memory with b
-    for largest in np.abs(columns).max(axis=0):
-        check_magnitude(float(largest), "b")
 
     def restore(x: Any) -> Any:
+        if is_torch(b):
+            dtype = b.dtype if b.is_floating_point() else sys.modules["torch"].float64
+            return backend.to_torch(xp.ascontiguousarray(x)).reshape(shape).to(b.device, dtype)
         with np.errstate(over="ignore"):  # the certificate of the returned x finds it
-            result = backend.to_numpy(x).reshape(shape).astype(kind, copy=False)
-        if tensor is None:
-            return result
-        torch = sys.modules["torch"]
-        dtype = tensor.dtype if tensor.is_floating_point() else torch.float64
-        return torch.from_numpy(np.ascontiguousarray(result)).to(tensor.device, dtype)
+            if is_cupy(b):
+                return x.reshape(shape).astype(kind, copy=False)
+            return backend.to_numpy(x).reshape(shape).astype(kind, copy=False)
 
-    return backend.asarray(columns), restore
+    return columns, restore
 
 
 def check_memory(argument: str, needed: float, backend: Backend, what_fits: str) -> None:

@@ -23,7 +23,7 @@ def test_auto_is_the_cpu_and_a_backend_passes_through() -> None:
     assert CPU.device.startswith("CPU, ") and CPU.device.endswith(" cores")
 
 
-@pytest.mark.parametrize("name", ["gpu", "", None, 3])
+@pytest.mark.parametrize("name", ["tpu", "", None, 3, "cpu:0", "gpu:", "gpu:-1", "gpu:x"])
 def test_an_unknown_backend_lists_the_valid_ones(name) -> None:
     with pytest.raises(UnknownNameError, match=", ".join(("auto", *BACKENDS))):
         select_backend(name)
