@@ -156,6 +156,8 @@ class QNewton(torch.optim.Optimizer):
             )
             certified = certified and solution.solved
             logged.append(system_record(block, plan, solution))
+            if self.scheduler.is_cross_checked(self.steps_taken, system.name, solution):
+                logged[-1]["cross_check"] = self.scheduler.compare_modes(system, solution)
         return direction, logged, certified
 
     def _update(

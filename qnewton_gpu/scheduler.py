@@ -5,15 +5,18 @@ A plan depends on the stated machines and on kappa and p rounded to a grid, neve
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from .backends import select_backend
 from .backends.base import Backend
 from .costs import Cost, CostModel
 from .encodings import ENCODINGS
-from .errors import ParameterError, UnknownNameError
+from .errors import ParameterError, QNewtonError, UnknownNameError
 from .simulation import RegisterBudget, check_mode
-from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, make_solver
+from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, Status, make_solver
+from .solvers.base import relative_residuals
 from .stages import stage
 
 FALLBACK = ("cholesky", "lu")
@@ -37,7 +40,8 @@ class Plan:
 class Scheduler:
     """Plans and runs linear systems. `solver` other than "auto" is taken as told, and the reason says so.
 
-    encoding, mode and max_queries are the options of the quantum solvers. Raises UnknownNameError.
+    encoding, mode and max_queries are the options of the quantum solvers. cross_check is the fraction of systems that
+    `compare_modes` is meant for. Raises UnknownNameError, ParameterError, CombinationError.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Scheduler:
         max_queries: int = 10**6,
         backend: str | Backend = "auto",
         register_budget: RegisterBudget | None = None,
+        cross_check: float = 0.0,
     ) -> None:
         if not isinstance(model, (CostModel, type(None))):
             raise ParameterError(
@@ -59,15 +64,14 @@ class Scheduler:
         if encoding != "auto" and encoding not in ENCODINGS:
             raise UnknownNameError.among("encoding", encoding, ("auto", *ENCODINGS))
         check_mode(mode, encoding)
+        if not (isinstance(cross_check, (int, float)) and 0 <= cross_check <= 1):
+            raise ParameterError("cross_check", f"{cross_check!r} is not in [0, 1]", "Give a fraction such as 0.05")
         self.model, self.solver = model or CostModel(), solver
-        self.encoding, self.mode = encoding, mode
+        self.encoding, self.mode, self.cross_check = encoding, mode, cross_check
         self.backend = select_backend(backend)
-        self._solvers = {
-            name: make_solver(
-                name, encoding=encoding, mode=mode, max_queries=max_queries, budget=register_budget or RegisterBudget()
-            )
-            for name in SOLVERS
-        }
+        budget = register_budget or RegisterBudget()
+        self._options = {"encoding": encoding, "max_queries": max_queries, "budget": budget}
+        self._solvers = {name: make_solver(name, mode=mode, **self._options) for name in SOLVERS}
 
     def costs(self, system: LinearSystem, model: CostModel) -> dict[str, Cost]:
         """Predicted cost of every solver, candidate of the comparison or not."""
@@ -147,6 +151,33 @@ class Scheduler:
             for entry in solution.history
             for p in entry["success_probability"]
         )
+
+    def is_cross_checked(self, step: int, name: str, solution: Solution) -> bool:
+        """Whether a solved system is among the fraction `cross_check`: (step, name) decide, so every rerun agrees."""
+        digest = hashlib.sha256(f"{step} {name}".encode()).digest()
+        chosen = int.from_bytes(digest[:6], "big") / 2**48 < self.cross_check
+        return chosen and solution.solver in QUANTUM and solution.solved
+
+    def compare_modes(self, system: LinearSystem, solution: Solution) -> dict[str, Any]:
+        """Solve a system a second time, in another mode of the simulation, and compare.
+
+        relative_difference is max over columns of ||x1 - x2||/||x1||; simulated_seconds are those of the second solve.
+        Where the second mode is impossible nothing is raised: `skipped` says why instead.
+        """
+        mode = "fused" if solution.resources["mode"] == "subspace" else "subspace"
+        try:
+            second = make_solver(solution.solver, mode=mode, **self._options).solve(system, self.backend)
+        except (QNewtonError, MemoryError) as problem:
+            return {"mode": mode, "skipped": str(problem) or "Not enough memory."}
+        if second.status is Status.NO_MEMORY:
+            return {"mode": mode, "skipped": second.message}
+        p, q = solution.success_probability, second.success_probability
+        return {
+            "mode": mode,
+            "relative_difference": float(relative_residuals(solution.x - second.x, solution.x, self.backend).max()),
+            "success_probability_difference": None if p is None or q is None else abs(p - q),
+            "simulated_seconds": second.simulated_seconds,
+        }
 
 
 def _break_even(model: CostModel, costs: dict[str, Cost]) -> float:

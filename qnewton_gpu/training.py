@@ -48,6 +48,7 @@ class TrainConfig:
     steps: int = 10
     batch_size: int | None = None
     seed: int = 0
+    cross_check: float = 0.0
     comparison: str = "paper"
     hardware: Hardware = field(default_factory=Hardware)
     classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
@@ -112,7 +113,13 @@ class Training:
         self.data: DataSet = load_data(config.data)
         self.network = build_network(self.data.train_inputs.shape[1], config.hidden, self.data.classes, config.seed)
         scheduler = Scheduler(
-            config.model, config.solver, config.encoding, config.mode, config.max_queries, config.backend
+            config.model,
+            config.solver,
+            config.encoding,
+            config.mode,
+            config.max_queries,
+            config.backend,
+            cross_check=config.cross_check,
         )
         self.optimizer = QNewton(
             self.network,

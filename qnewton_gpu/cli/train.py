@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NO_PROGRESS = 1
 STOPPED = os.EX_TEMPFAIL
 MOST_THREADS = 256
+LARGEST_CROSS_CHECK = 1e-6  # two modes differ by rounding, about 1e-12; more is a mistake in one of them
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compensate", default="diagonal", help="repair after pruning: diagonal, shift or none")
     add("--scaling", default="none", help="none, jacobi, or auto: Jacobi where it lowers kappa")
     add("--max-queries", type=int, default=10**6, help="of one quantum solve")
+    add(
+        "--cross-check",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="solve this fraction of the quantum systems in a second mode too, and log the difference",
+    )
     add("--threads", type=int, default=None, help="CPU threads; all cores if not given")
     add("--out", type=Path, default=None, metavar="RUN", help="run folder; a new one in runs/ if not given")
     add(
@@ -172,6 +180,7 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         steps=10 if options.steps is None else options.steps,
         batch_size=options.batch_size,
         seed=options.seed,
+        cross_check=options.cross_check,
         comparison=options.comparison,
         hardware=hardware_from(options),
         classical=classical_from(options),
@@ -236,11 +245,11 @@ def _finish(training: Training, lines: list[dict[str, Any]]) -> None:
     from ..report import build_report
 
     build_report(training.folder)
-    print(summary(lines))
+    print(summary(lines, training.config.cross_check))
     print(f"run folder: {training.folder.path}  (report.html, timeline.json, steps.jsonl, checkpoint.pt)")
 
 
-def summary(lines: list[dict[str, Any]]) -> str:
+def summary(lines: list[dict[str, Any]], cross_check: float = 0.0) -> str:
     """The closing table: steps, accuracy, systems per solver, queries, and seconds on the two clocks."""
     from .tables import table
 
@@ -266,4 +275,19 @@ def summary(lines: list[dict[str, Any]]) -> str:
     ]
     if failures:
         rows.insert(4, ("not solved", ", ".join(f"{status} {n}" for status, n in failures.items())))
+    if cross_check:
+        rows.append(("cross-check", _cross_check_text([s["cross_check"] for s in systems if "cross_check" in s])))
     return table(("run", ""), rows)
+
+
+def _cross_check_text(checks: list[dict[str, Any]]) -> str:
+    """How many systems were compared in two modes, and the largest difference; a null of the log is no number."""
+    compared = [check["relative_difference"] for check in checks if "skipped" not in check]
+    skipped = [check["skipped"] for check in checks if "skipped" in check]
+    text = f"compared in two modes: {len(compared)}"
+    if compared:
+        worst = max(float("inf") if difference is None else difference for difference in compared)
+        text += f", largest relative difference {worst:.1e}"
+        if worst > LARGEST_CROSS_CHECK:
+            text += f": THE MODES DISAGREE (more than {LARGEST_CROSS_CHECK:.0e})"
+    return text + (f"; {len(skipped)} skipped: {skipped[0]}" if skipped else "")
