@@ -105,6 +105,37 @@ def test_fused_and_subspace_registers_train_alike() -> None:
         assert a["success_probability"] == pytest.approx(b["success_probability"], rel=1e-9)
 
 
+GRAM_ON_THE_REGISTER = [
+    # options, test accuracy to reach, systems a step; minibatches, so that NumPy can hold (10 B + 1) n amplitudes
+    pytest.param({"hidden": (), "batch_size": 128, "steps": 8, "damping_floor": 0.03}, 0.96, 1, id="one layer"),
+    pytest.param(
+        {"hidden": (8,), "batch_size": 128, "steps": 9, "damping_floor": 0.05, "partition": "layer"}, 0.9, 2,
+        id="layer blocks",
+    ),
+    pytest.param(
+        {"hidden": (16,), "batch_size": 256, "steps": 11, "damping_floor": 0.03}, 0.97, 1,
+        id="default network", marks=pytest.mark.slow,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "accuracy", "systems"), GRAM_ON_THE_REGISTER)
+def test_training_on_the_gram_register_equals_training_in_the_subspace(
+    options: dict[str, Any], accuracy: float, systems: int
+) -> None:
+    """Every quantum solve runs on the whole register of the network's Jacobian."""
+    fused, subspace = run(mode="fused", solver="qsvt", **options), run(mode="subspace", solver="qsvt", **options)
+    assert fused[-1]["accuracy"] >= accuracy
+    for one, two in zip(fused, subspace, strict=True):
+        assert one["accuracy"] == two["accuracy"]
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-9)
+        assert len(one["systems"]) == systems
+        for a, b in zip(one["systems"], two["systems"], strict=True):
+            assert (a["encoding"], a["mode"], a["status"]) == ("gram", "fused", "solved") and b["mode"] == "subspace"
+            assert a["queries"] == b["queries"] > 0
+            assert a["success_probability"] == pytest.approx(b["success_probability"], rel=1e-9)
+
+
 @pytest.mark.parametrize("curvature", ["hessian", "fisher"])
 def test_explicit_curvatures_lower_the_loss_with_quantum_steps(curvature: str) -> None:
     lines = run(curvature=curvature, hidden=(4,), solver="qsvt", steps=3, damping=1.0)

@@ -83,6 +83,19 @@ def test_a_preimage_that_is_none_is_refused(scale: float) -> None:
         make_solver("qsvt").solve(replace(system, preimage=scale * system.preimage), CPU)
 
 
+@pytest.mark.parametrize("mode", ["subspace", "fused"])
+@pytest.mark.parametrize("error", [0.0, 1e-9])
+def test_refinement_with_a_preimage_reaches_a_tight_tolerance(error: float, mode: str) -> None:
+    """r - G~ x vanishes where r is in the range of G~, and the error of r is beyond the tolerance."""
+    system = gram_system(True, 1e-12)
+    damped = np.vstack([G, np.sqrt(DAMPING) * np.eye(9)])
+    r = damped @ RANDOM.standard_normal((9, 2))
+    system = replace(system, rhs=damped.T @ r, preimage=r + error * RANDOM.standard_normal(r.shape))
+    solution = make_solver("qsvt", mode=mode).solve(system, CPU)
+    assert solution.solved, solution.message
+    assert len(solution.history) == 2 and solution.ledger["arithmetic"] < 1e-10
+
+
 @given(tolerance=st.floats(1e-15, 0.99))
 def test_rounds_share_the_tolerance_evenly(tolerance: float) -> None:
     epsilon, rounds = split_tolerance(tolerance)
