@@ -70,7 +70,8 @@ class CpuBackend:
 
         n = len(rhs)
         operator = spla.LinearOperator((n, n), matvec=lambda v: product(v.reshape(n, 1))[:, 0], dtype=np.float64)
-        return spla.cg(operator, rhs[:, 0], rtol=tolerance, atol=0.0, maxiter=steps)[0][:, None]
+        x, _ = spla.cg(operator, rhs[:, 0], rtol=tolerance, atol=0.0, maxiter=steps)
+        return x[:, None]
 
     def state_vector(self, start: np.ndarray, num_qubits: int) -> NumpyStateVector:
         return NumpyStateVector(start, num_qubits)

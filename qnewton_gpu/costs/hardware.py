@@ -126,6 +126,7 @@ def calibrate(backend: Backend, *, size: int = 1200, repeats: int = 5) -> Classi
         for _ in range(repeats + 1):  # the first call warms up
             start = time.perf_counter()
             function()
+            backend.synchronize()
             seconds.append(time.perf_counter() - start)
         return min(seconds[1:])
 

@@ -65,6 +65,7 @@ class Factorisation:
                 )
             with stage("solve", category=system.name):
                 x = self._sparse_lu(system, backend) if sparse else self._dense(system, backend)
+                backend.synchronize()
         except np.linalg.LinAlgError as problem:
             if self.name == "cholesky":  # says nothing about singular: an indefinite matrix ends here too
                 message = (
@@ -75,7 +76,7 @@ class Factorisation:
                 f"LU met a pivot of exactly zero ({problem}): the matrix is singular; damp it, or use solver='qsvt'."
             )
             return self._failed(system, backend, Status.SINGULAR, message, began)
-        except MemoryError as problem:
+        except backend.out_of_memory as problem:
             return self._failed(
                 system, backend, Status.NO_MEMORY, f"The solver {self.name} ran out of memory ({problem}).", began
             )
@@ -117,26 +118,23 @@ class ConjugateGradients:
         )
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
-        import scipy.sparse.linalg as spla
-
         n, products = system.size, 0
 
-        def product(v: np.ndarray) -> np.ndarray:
+        def product(v: Any) -> Any:
             nonlocal products
             products += 1
-            return backend.to_numpy(system.operator.matvec(backend.asarray(v.reshape(n, 1))))[:, 0]
+            return system.operator.matvec(v)
 
-        operator = spla.LinearOperator((n, n), matvec=product, dtype=np.float64)
         began = time.perf_counter()
-        rhs = backend.to_numpy(system.rhs)
-        x = np.zeros_like(rhs)
+        rhs = system.rhs
+        x = backend.xp.zeros_like(rhs)
         with stage("solve", category=system.name), np.errstate(all="ignore"):  # a breakdown shows in the certificate
             for column in range(rhs.shape[1]):
                 # the recurrence's residual drifts from the true one: ask for a little more
-                x[:, column], _ = spla.cg(
-                    operator, rhs[:, column], rtol=0.9 * system.tolerance, atol=0.0, maxiter=10 * n
-                )
+                this = slice(column, column + 1)
+                x[:, this] = backend.conjugate_gradients(product, rhs[:, this], 0.9 * system.tolerance, 10 * n)
+            backend.synchronize()
         return _finish(
-            system, backend, backend.asarray(x), self.name, time.perf_counter() - began,
+            system, backend, x, self.name, time.perf_counter() - began,
             "Conjugate gradients need a positive definite, not too ill-conditioned matrix.", {"products": products},
         )  # fmt: skip

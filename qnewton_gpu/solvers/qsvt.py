@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,15 @@ from ..encodings import encode
 from ..encodings.gram import GramEncoding
 from ..errors import NotEnoughMemoryError
 from ..polynomials import cached_phase_factors, inverse_degree, round_down_to_grid, round_up_to_grid
-from ..simulation import RegisterBudget, check_mode, check_simulation_memory, choose_mode, run_sequence
+from ..simulation import (
+    Outcome,
+    RegisterBudget,
+    Run,
+    check_mode,
+    check_simulation_memory,
+    choose_mode,
+    run_sequences,
+)
 from ..stages import stage
 from .base import (
     LinearSystem,
@@ -81,23 +90,73 @@ class QSVT:
         return Symmetric(encoding, system, backend)
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
+        return self.solve_many([system], backend)[0]
+
+    def solve_many(self, systems: Sequence[LinearSystem], backend: Backend) -> list[Solution]:
+        """Solve systems side by side: circuits of one kind share their launches where the backend can.
+
+        The simulated seconds are shared out among them by queries times amplitudes.
+        """
+        began = time.perf_counter()
+        refinements = [self._prepare(system, backend) for system in systems]
+        names = "+".join(system.name for system in systems)
+        with stage("solve", category=names, payload=sum(r.first_degree for r in refinements)):
+            ends = _side_by_side(refinements, backend)
+        seconds = time.perf_counter() - began
+        work = [r.queries * r.encoding.register_size + 1 for r in refinements]
+        return [
+            refinement.solution(*end, seconds * share / sum(work))
+            for refinement, end, share in zip(refinements, ends, work, strict=True)
+        ]
+
+    def _prepare(self, system: LinearSystem, backend: Backend) -> _Refinement:
         with stage("encode", category=system.name, payload=system.bounds.kappa):
-            began = time.perf_counter()
             formulation = self._formulate(system, backend)
             if isinstance(formulation, GramPreimage):
                 formulation.check()
-            run = _Run(self, system, formulation, backend)
+            refinement = _Refinement(self, system, formulation, backend)
             register_size = formulation.encoding.register_size
-            check_simulation_memory(run.mode, system.size, register_size, system.rhs.shape[1], backend)
-        try:
-            with stage("solve", category=system.name, payload=run.first_degree):
-                status, message = run.refine()
-        except (MemoryError, NotEnoughMemoryError) as problem:
-            status, message = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
-        return run.solution(status, message, time.perf_counter() - began)
+            check_simulation_memory(refinement.mode, system.size, register_size, system.rhs.shape[1], backend)
+        return refinement
 
 
-class _Run:
+End = tuple[Status, str]
+
+
+def _side_by_side(refinements: Sequence[_Refinement], backend: Backend) -> list[End]:
+    """Take each refinement to the circuit that it wants run next, run these circuits together, and so on to the end."""
+    rounds = [refinement.rounds() for refinement in refinements]
+    results: dict[int, Outcome | Exception | None] = dict.fromkeys(range(len(rounds)))
+    ends: dict[int, End] = {}
+    while results:
+        wanted: dict[int, Run] = {}
+        for place, result in results.items():
+            advance: Any = rounds[place].throw if isinstance(result, Exception) else rounds[place].send
+            try:
+                wanted[place] = advance(result)
+            except StopIteration as stopped:
+                ends[place] = stopped.value
+            except _memory_errors(backend) as problem:
+                ends[place] = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
+        results = _results(wanted, backend) if wanted else {}
+    return [ends[place] for place in range(len(rounds))]
+
+
+def _memory_errors(backend: Backend) -> tuple[type[Exception], ...]:
+    return (NotEnoughMemoryError, *backend.out_of_memory)
+
+
+def _results(wanted: dict[int, Run], backend: Backend) -> dict[int, Outcome | Exception | None]:
+    """The outcome of each circuit, all at once if they fit into memory together, or why there is none."""
+    try:
+        return dict(zip(wanted, run_sequences(list(wanted.values()), backend), strict=True))
+    except _memory_errors(backend) as problem:
+        if len(wanted) == 1:
+            return dict.fromkeys(wanted, problem)
+    return {place: result for one in wanted.items() for place, result in _results(dict([one]), backend).items()}
+
+
+class _Refinement:
     """The rounds of one solve: x, its residual, and what each round showed."""
 
     def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
@@ -119,8 +178,11 @@ class _Run:
     def queries(self) -> int:
         return sum(entry["queries"] for entry in self.history)
 
-    def refine(self) -> tuple[Status, str]:
-        """Rounds until the residual is within tolerance, or until it is clear why it will not be."""
+    def rounds(self) -> Generator[Run, Outcome, End]:
+        """Rounds until the residual is within tolerance, or until it is clear why it will not be.
+
+        Yields the circuits to be run, takes their outcomes.
+        """
         epsilon, _ = split_tolerance(self.system.tolerance)
         previous_rayleigh = float("inf")
         while True:
@@ -129,7 +191,7 @@ class _Run:
                 return refusal
             before = self.error
             best = (self.x, self.residual, self.error)
-            self._round(epsilon)
+            yield from self._round(epsilon)
             if not self.drift <= LARGEST_DRIFT:
                 return Status.NOT_CONVERGED, (
                     f"The norm of the simulated register is off by {self.drift:.1e}: the encoding is no isometry, "
@@ -180,12 +242,12 @@ class _Run:
             )
         return None
 
-    def _round(self, epsilon: float) -> None:
+    def _round(self, epsilon: float) -> Generator[Run, Outcome, None]:
         formulation, backend = self.formulation, self.backend
         kappa = round_up_to_grid(self.kappa)
         polynomial, phases = cached_phase_factors(kappa, epsilon, formulation.parity)
         encoding, start, norms = formulation.start(self.x, self.residual, self.mode)
-        outcome = run_sequence(encoding, phases.reflection, start, backend, side=formulation.side, mode=self.mode)
+        outcome = yield Run(encoding, phases.reflection, start, formulation.side, self.mode)
         gain = phases.sup_norm / phases.scale
         self.x = self.x + norms * gain / encoding.alpha**formulation.power * outcome.amplitudes
         self.residual = self.system.rhs - self.system.operator.matvec(self.x)
