@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standins.host_kernels import require_gxx
 
 SOURCE = Path(__file__).parents[1] / "host" / "nvtx_capture.c"
-MISSING = "g++ is missing: install Debian's build-essential"
 STEPS = """
 import json, sys
 import torch
@@ -80,12 +79,10 @@ def parse(capture: str) -> list[Range]:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        (pytest.fail if os.environ.get("QNEWTON_REQUIRE_GXX") == "1" else pytest.skip)(MISSING)
+    compiler = require_gxx()
     built = tmp_path_factory.mktemp("nvtx") / "nvtx_capture.so"
     flags = ["-x", "c", "-std=c11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Wno-cast-function-type", "-Werror"]
-    subprocess.run([str(compiler), *flags, "-shared", "-fPIC", "-o", str(built), str(SOURCE)], check=True)
+    subprocess.run([compiler, *flags, "-shared", "-fPIC", "-o", str(built), str(SOURCE)], check=True)
     return built
 
 

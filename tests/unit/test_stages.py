@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from standins.rehearsal import rehearse
 
 import qnewton_gpu as qn
 from qnewton_gpu.errors import QNewtonError
@@ -185,6 +186,18 @@ def test_bytes_that_come_to_the_host_count_for_every_stage_around() -> None:
             pass
     assert [(e.name, e.host_bytes) for e in events] == [("verify", 16), ("solve", 24), ("update", 0)]
     assert host_bytes() - before == 25
+
+
+def test_rehearsal_of_the_gpu_backend_marks_stages_and_counts_its_copies() -> None:
+    with rehearse() as backend:
+        with record_stages() as events:
+            solution = qn.solve(np.diag([1.0, 2.0]), np.ones(2), solver="qsvt", mode="subspace", backend=backend)
+            inside = host_bytes()
+            with stage("update"):
+                backend.to_numpy(backend.xp.zeros(3))
+        assert solution.solved and host_bytes() - inside == 24
+    assert all(e.device_seconds is not None and e.device_seconds >= 0 for e in events)
+    assert events[-1].host_bytes == 24 and sum(e.host_bytes for e in events if e.name == "solve") > 0
 
 
 def test_a_nested_stage_has_the_category_of_the_one_around_unless_given() -> None:
