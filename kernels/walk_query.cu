@@ -11,7 +11,7 @@
 // complex: 2 * real bytes
 // bytes: 2 * complex * (entries + 2 * rows) + (4 + real) * entries + (4 + real) * rows
 // flops: 12 * entries + 24 * rows
-// per amplitude (16 entries a row, complex128): 44 bytes, 12 flops
+// per amplitude (16 entries a row, complex128): 43 bytes, 12 flops
 
 constexpr int HELD = 4;
 

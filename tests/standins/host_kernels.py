@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -36,10 +37,11 @@ def symbol(expression: str) -> str:
     return "run_" + re.sub(r"\W+", "_", expression)
 
 
-def translation_unit(name: str) -> str:
-    """A C++ text with the source of a kernel file and one exported function for each of its instances."""
+def translation_unit(name: str, only: str | None = None) -> str:
+    """A C++ text with the source of a kernel file and one exported function for each of its instances, or for one."""
     sources = [cuda_source.source(name, real) for real in cuda_source.REALS.values()]
     expressions = dict.fromkeys(e for source in sources for e in source.name_expressions)
+    expressions = {only: None} if only else expressions
     exports = [
         f'extern "C" int {symbol(e)}(const unsigned* grid, const unsigned* block, unsigned shared, void** arguments,'
         f" const int* bytes, int count) {{ return host::launch({e}, grid, block, shared, arguments, bytes, count); }}"
@@ -72,18 +74,52 @@ def library(name: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(build(translation_unit(name), "-shared", "-fPIC")))
 
 
+def _flattened(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
+    """Sizes in three dimensions, and the arguments with plain integers as 8 bytes."""
+    values = [np.int64(v) if isinstance(v, int) else v for v in arguments]
+    return (*grid, 1, 1)[:3], (*block, 1, 1)[:3], values
+
+
 def run(
     name: str, expression: str, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], shared: int = 0
 ) -> None:
-    """Call a kernel; arrays are passed by address, NumPy scalars by value with their own size, integers as 8 bytes."""
-    values = [np.uint64(a.ctypes.data) if isinstance(a, np.ndarray) else a for a in arguments]
-    values = [np.int64(v) if isinstance(v, int) else v for v in values]
-    stored = [np.array(v) for v in values]
+    """Call a kernel; arrays are passed by address, NumPy scalars by value with their own size."""
+    grid, block, values = _flattened(grid, block, arguments)
+    stored = [np.array(np.uint64(v.ctypes.data) if isinstance(v, np.ndarray) else v) for v in values]
     addresses = (ctypes.c_void_p * len(stored))(*(v.ctypes.data for v in stored))
     sizes = (ctypes.c_int * len(stored))(*(v.itemsize for v in stored))
     three = ctypes.c_uint * 3
-    grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
     problem = getattr(library(name), symbol(expression))(
         three(*grid), three(*block), shared, addresses, sizes, len(stored)
     )
     assert problem == 0, f"{expression}: argument {problem - 2} has the wrong size" if problem > 1 else "wrong count"
+
+
+def run_sanitized(
+    sanitizer: str,
+    name: str, expression: str, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], shared: int = 0,
+) -> None:  # fmt: skip
+    """The same in a process of its own, built with -fsanitize; "thread" takes a system thread for each CUDA thread.
+
+    Raises AssertionError with what the process said if it did not end cleanly.
+    """
+    flags = [f"-fsanitize={sanitizer}", "-fno-omit-frame-pointer", f"-DKERNEL={symbol(expression)}"]
+    if sanitizer == "thread":
+        flags += ["-DQNEWTON_THREADS", "-pthread"]
+    program = build(translation_unit(name, expression) + '\n#include "run_one.inc"\n', *flags)
+    grid, block, values = _flattened(grid, block, arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        given, result = Path(folder, "arguments"), Path(folder, "results")
+        with given.open("wb") as file:
+            file.write(np.array([*grid, *block, shared, len(values)], dtype=np.uint32).tobytes())
+            for value in values:
+                is_array = isinstance(value, np.ndarray)
+                file.write(np.array([is_array, value.nbytes], dtype=np.int64).tobytes() + value.tobytes())
+        # address space randomisation is more than the thread sanitizer can take
+        command = [*(["setarch", "-R"] if sanitizer == "thread" else []), str(program), str(given), str(result)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[:4000]
+        content, place = result.read_bytes(), 0
+    for array in (v for v in values if isinstance(v, np.ndarray)):
+        array[...] = np.frombuffer(content, array.dtype, array.size, place).reshape(array.shape)
+        place += array.nbytes
