@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import os
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,11 @@ class DataSet:
         digest = hashlib.sha256(self.train_targets.numpy().tobytes())
         digest.update(self.train_inputs.mean(dim=0).numpy().round(12).tobytes())
         return digest.hexdigest()[:16]
+
+    def to(self, device: torch.device | str) -> DataSet:
+        """The same examples on a device."""
+        names = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def load_data(name: str) -> DataSet:

@@ -85,7 +85,8 @@ def _backend_for(A: Any, backend: str | Backend) -> Backend:
         return select_backend(backend)
     asked, made = select_backend(A.backend if backend == "auto" else backend).device, A.backend.device
     if asked != made:
-        raise CombinationError("backend", f"{asked} was asked for, A was made on {made}", "Make A there, or leave it out")
+        problem = f"{asked} was asked for, A was made on {made}"
+        raise CombinationError("backend", problem, "Make A there, or leave it out")
     return A.backend
 
 

@@ -145,10 +145,10 @@ class QNewton(torch.optim.Optimizer):
     def _solve(self, systems: list[BlockSystem], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool]:
         direction, logged, certified = torch.zeros_like(theta), [], True
         for block in systems:
+            block.system.expected_success_probability = self._success_probability.get(block.system.name)
+        solved = self.scheduler.solve_many([block.system for block in systems])
+        for block, (solution, plan) in zip(systems, solved, strict=True):
             system = block.system
-            system.expected_success_probability = self._success_probability.get(system.name)
-            plan = self.scheduler.plan(system)
-            solution, plan = self.scheduler.solve(system, plan)
             if solution.solver in QUANTUM and solution.success_probability:
                 self._success_probability[system.name] = solution.success_probability
             direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(

@@ -168,7 +168,7 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         except Exception as problem:  # torch raises many kinds for a damaged file
             raise RunFolderError("run", f"{path} is damaged ({problem})", "Start the run again") from None
         return state

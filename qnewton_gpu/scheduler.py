@@ -6,6 +6,7 @@ A plan depends on the stated machines and on kappa and p rounded to a grid, neve
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,13 +107,31 @@ class Scheduler:
         return self.solver, f"{self.solver} was asked for; {said}"
 
     def solve(self, system: LinearSystem, plan: Plan | None = None) -> tuple[Solution, Plan]:
-        """Run the plan; where its certificate fails, fall back to Cholesky, then LU, and say why in the plan.
+        """Run the plan of one system; see `solve_many`."""
+        return self.solve_many([system], [plan or self.plan(system)])[0]
 
-        A solver that was asked for by name is not replaced. The projected seconds of the solution are those of what
+    def solve_many(
+        self, systems: Sequence[LinearSystem], plans: Sequence[Plan] | None = None
+    ) -> list[tuple[Solution, Plan]]:
+        """Run the plans; where a certificate fails, fall back to Cholesky, then LU, and say why in the plan.
+
+        Systems that are planned for the same quantum solver go side by side: on a GPU their circuits share launches.
+        A solver that was asked for by name is not replaced. The projected seconds of a solution are those of what
         was really run: the queries made and the success probabilities seen.
         """
-        plan = plan or self.plan(system)
-        tried = [self._run(plan.solver, system, plan)]
+        plans = plans or [self.plan(system) for system in systems]
+        first: dict[int, Solution] = {}
+        for name in QUANTUM:
+            places = [place for place, plan in enumerate(plans) if plan.solver == name]
+            if places:
+                solver: Any = self._solvers[name]
+                first.update(zip(places, solver.solve_many([systems[p] for p in places], self.backend), strict=True))
+        return [self._to_the_end(s, p, first.get(i)) for i, (s, p) in enumerate(zip(systems, plans, strict=True))]
+
+    def _to_the_end(self, system: LinearSystem, plan: Plan, first: Solution | None) -> tuple[Solution, Plan]:
+        """The planned solution, or what the fallbacks make of it."""
+        first = first or self._solvers[plan.solver].solve(system, self.backend)
+        tried = [self._charged(first, system, plan)]
         for name in FALLBACK:
             if self.solver != "auto" or tried[-1].solved:
                 break
@@ -121,7 +140,7 @@ class Scheduler:
             last = tried[-1]
             note = f"{last.solver} ended {last.status.value} ({last.message}), so {name} was tried"
             plan = replace(plan, fallbacks=[*plan.fallbacks, note])
-            tried.append(self._run(name, system, plan))
+            tried.append(self._charged(self._solvers[name].solve(system, self.backend), system, plan))
         # where none solved it, the one that came closest says why; all that was spent is charged
         solution = min(tried, key=lambda attempt: (not attempt.solved, attempt.relative_residual))
         solution.simulated_seconds = sum(attempt.simulated_seconds for attempt in tried)
@@ -130,8 +149,7 @@ class Scheduler:
         solution.history = [entry for attempt in tried for entry in attempt.history]
         return solution, plan
 
-    def _run(self, name: str, system: LinearSystem, plan: Plan) -> Solution:
-        solution = self._solvers[name].solve(system, self.backend)
+    def _charged(self, solution: Solution, system: LinearSystem, plan: Plan) -> Solution:
         solution.projected_seconds = self._projected(solution, system, plan)
         return solution
 
@@ -165,9 +183,10 @@ class Scheduler:
         Where the second mode is impossible nothing is raised: `skipped` says why instead.
         """
         mode = "fused" if solution.resources["mode"] == "subspace" else "subspace"
+        impossible: tuple[type[Exception], ...] = (QNewtonError, *self.backend.out_of_memory)
         try:
             second = make_solver(solution.solver, mode=mode, **self._options).solve(system, self.backend)
-        except (QNewtonError, MemoryError) as problem:
+        except impossible as problem:
             return {"mode": mode, "skipped": str(problem) or "Not enough memory."}
         if second.status is Status.NO_MEMORY:
             return {"mode": mode, "skipped": second.message}

@@ -86,7 +86,8 @@ class TorchFactor:
         pairs = xp.iscomplexobj(vectors)
         if pairs:
             vectors = xp.ascontiguousarray(vectors).view(xp.float64).reshape(len(vectors), 2 * columns)
-        result = xp.ascontiguousarray(self.backend.asarray(function(self.backend.to_torch(vectors))))
+        tensor = self.backend.to_torch(vectors).to(self.curvature.theta.device)
+        result = xp.ascontiguousarray(self.backend.asarray(function(tensor)))
         return result.view(xp.complex128).reshape(len(result), columns) if pairs else result
 
     def matvec(self, v: Any) -> Any:

@@ -110,8 +110,8 @@ class Training:
 
     def __init__(self, config: TrainConfig, folder: RunFolder | None, out: Path | None = None) -> None:
         self.config = config
-        self.data: DataSet = load_data(config.data)
-        self.network = build_network(self.data.train_inputs.shape[1], config.hidden, self.data.classes, config.seed)
+        data: DataSet = load_data(config.data)
+        network = build_network(data.train_inputs.shape[1], config.hidden, data.classes, config.seed)
         scheduler = Scheduler(
             config.model,
             config.solver,
@@ -121,6 +121,9 @@ class Training:
             config.backend,
             cross_check=config.cross_check,
         )
+        # made on the host, so that a seed means the same weights everywhere; from here on they stay on the device
+        device = scheduler.backend.torch_device
+        self.network, self.data = network.to(device), data.to(device)
         self.optimizer = QNewton(
             self.network,
             torch.nn.CrossEntropyLoss(),
@@ -136,13 +139,14 @@ class Training:
             scaling=config.scaling,
             scheduler=scheduler,
         )
-        self.step = 0
+        self.step, self.fingerprint = 0, data.fingerprint
         # the folder appears only once everything that can be wrong with the options has been checked
         name = f"{config.data.partition(':')[0]}-seed{config.seed}"
         surroundings = {
             "versions": {name: version(name) for name in ("qnewton-gpu", "torch", "numpy")},
             "threads": torch.get_num_threads(),
-            "data_fingerprint": self.data.fingerprint,
+            "device": scheduler.backend.device,
+            "data_fingerprint": self.fingerprint,
         }
         self.folder = folder or RunFolder.create(out or default_path(name), {**surroundings, **config.to_dict()})
 
@@ -154,7 +158,7 @@ class Training:
         if steps is not None:
             config = replace(config, steps=steps)
         training = cls(config, folder)
-        if folder.config.get("data_fingerprint") != training.data.fingerprint:
+        if folder.config.get("data_fingerprint") != training.fingerprint:
             problem = f"{config.data} is not the data that {path} was trained on"
             raise RunFolderError("run", problem, "Resume where the same files are found")
         with folder.locked():
@@ -214,7 +218,7 @@ class Training:
             return inputs, targets
         epoch, place = divmod(self.step, len(inputs) // size)
         order = np.random.default_rng([self.config.seed, epoch]).permutation(len(inputs))
-        chosen = torch.from_numpy(order[place * size : (place + 1) * size])
+        chosen = torch.from_numpy(order[place * size : (place + 1) * size]).to(inputs.device)
         return inputs[chosen], targets[chosen]
 
     @torch.no_grad()

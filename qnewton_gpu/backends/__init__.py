@@ -20,7 +20,8 @@ def select_backend(name: str | Backend = "auto") -> Backend:
     """The backend of that name: "cpu", "gpu", or "gpu:1" for the second GPU of this machine.
 
     "auto" is what the environment variable QNEWTON_BACKEND says, else the first GPU, else the CPU with one log line
-    that says why. Raises UnknownNameError, and BackendUnavailableError where "gpu" is asked for by name and cannot be used.
+    that says why. Raises UnknownNameError, and BackendUnavailableError where a GPU is asked for by name and cannot be
+    used.
 
     >>> select_backend("cpu").name
     'cpu'

@@ -123,17 +123,19 @@ def test_a_step_with_one_system(steps: dict[str, Step]) -> None:
 
 def test_a_step_with_a_system_for_each_layer(steps: dict[str, Step]) -> None:
     ranges, systems = steps["layer qsvt"]
-    made = [(name, layer) for layer in ("0", "2") for name in ("curvature", "condition")]
-    solved = [(name, layer) for layer in ("0", "2") for name in ("plan", "encode", "solve", "verify")]
+    made, planned, encoded, verified = (
+        [(name, layer) for layer in ("0", "2") for name in names]
+        for names in (("curvature", "condition"), ("plan",), ("encode",), ("verify",))
+    )
     assert [(r.message, r.category) for r in ranges] == [
-        ("gradient", ""), ("curvature", ""), *made, *solved, ("update", "")
+        ("gradient", ""), ("curvature", ""), *made, *planned, *encoded, ("solve", "0+2"), *verified, ("update", "")
     ]  # fmt: skip
     assert [r.names for r in ranges] == [r.message for r in ranges], "no stage of this step is inside another"
     by_layer = {(r.message, r.category): r.payload for r in ranges}
     for system in systems:
         layer = system["name"]
         assert [by_layer[name, layer] for name in ("plan", "encode", "verify")] == [system["kappa"]] * 3
-        assert by_layer["solve", layer] == system["degree"]
+    assert by_layer["solve", "0+2"] == sum(system["degree"] for system in systems)
     assert systems[0]["kappa"] != systems[1]["kappa"]
 
 

@@ -123,6 +123,9 @@ def scripted(
                 return Solution(0 * system.rhs, endings[name], f"{name} as told.", 0.9, name,
                                 queries=7 * len(history), simulated_seconds=1.0, history=history)  # fmt: skip
 
+            def solve_many(self, systems: list[LinearSystem], backend: Any) -> list[Solution]:
+                return [self.solve(system, backend) for system in systems]
+
         return Told()
 
     monkeypatch.setattr("qnewton_gpu.scheduler.make_solver", make)
