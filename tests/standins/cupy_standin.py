@@ -31,6 +31,7 @@ class Transfers:
 
 
 class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
+    __module__ = "cupy"
     __array_priority__ = 100
 
     def __init__(self, array: Any) -> None:

@@ -10,8 +10,8 @@ import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from unittest.mock import patch
 
+import pytest
 import torch
 
 from qnewton_gpu import backends, stages
@@ -45,7 +45,11 @@ def rehearse() -> Iterator[gpu.GpuBackend]:
     host_kernels.require_gxx()
     modules = {**cupy_standin.modules(), "cuquantum.bindings.custatevec": custatevec_standin}
     caches = (gpu._libraries, backends._named, backends._best)
-    with patch.dict(sys.modules, modules), patch.multiple(torch.cuda, **_torch_cuda()):
+    with pytest.MonkeyPatch.context() as monkeypatch:  # only these: what is imported meanwhile has to stay
+        for name, module in modules.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        for name, function in _torch_cuda().items():
+            monkeypatch.setattr(torch.cuda, name, function)
         for cache in caches:
             cache.cache_clear()
         try:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from standins.cupy_standin import Transfers
+from standins.rehearsal import rehearse
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
-from qnewton_gpu.conditioning.spectrum import lanczos, lanczos_relative_error, smallest_eigenvalue
-from qnewton_gpu.errors import NotSymmetricError, ParameterError
+from qnewton_gpu.conditioning.condition import condition
+from qnewton_gpu.conditioning.spectrum import (
+    block_power,
+    block_power_relative_error,
+    lanczos,
+    lanczos_relative_error,
+    semidefinite_bounds,
+    smallest_eigenvalue,
+)
+from qnewton_gpu.errors import CombinationError, NotSymmetricError, ParameterError, UnknownNameError
 from qnewton_gpu.operators import as_operator
 
 CPU = select_backend("cpu")
@@ -151,3 +162,152 @@ def test_a_positive_spectrum_is_never_called_negative() -> None:
     assert not qn.estimate_spectrum(np.diag([1.0, 2.0, 3.0])).negative
     assert not qn.estimate_spectrum(np.ones((2, 2))).negative
     assert qn.estimate_spectrum(-np.eye(3)).negative
+
+
+def diagonal(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda v: values[:, None] * v
+
+
+@given(
+    m=st.integers(1, 60), n=st.integers(1, 60), damping=st.floats(1e-8, 1e2), decay=st.floats(0, 3),
+    seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_power_gives_certified_bounds_of_a_gram_operator(
+    m: int, n: int, damping: float, decay: float, seed: int
+) -> None:
+    G = np.random.default_rng(seed).standard_normal((m, n)) * np.arange(1.0, n + 1) ** -decay
+    bounds = qn.estimate_spectrum(qn.GramOperator(G, damping, "cpu"), seed=seed % 7, method="power", backend="cpu")
+    true = np.linalg.eigvalsh(G.T @ G + damping * np.eye(n))[-1]
+    assert bounds.certified and bounds.lower == damping
+    assert true * (1 - 1e-14) <= bounds.upper <= true / (1 - block_power_relative_error(n, 8, 16)) * (1 + 1e-14)
+    assert bounds.matvecs == 16 * min(n, 8)
+    assert bounds.method == "known damping, block power iteration lambda_max"
+
+
+SPECTRA = {
+    "crowded top": np.linspace(0, 1, 400) ** 0.25,
+    "clustered": np.r_[np.full(380, 0.1), np.linspace(0.9, 1, 20)],
+    "all equal": np.full(400, 3.0),
+    "steep": 10.0 ** -np.linspace(0, 30, 400),
+    "rank one": np.r_[np.zeros(399), 7.0],
+    "below the smallest normal number of its powers": np.linspace(0, 1e-60, 400),
+    "above the largest number of its powers": np.linspace(0, 1e60, 400),
+    "N < k": np.array([1.0, 5.0, 5.0]),
+    "N = k + 1": np.linspace(0, 2, 9),
+    "N = 1": np.array([4.0]),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_ritz_value_is_within_its_error_of_the_largest_eigenvalue(name: str, seed: int) -> None:
+    values = SPECTRA[name]
+    theta = block_power(diagonal(values), len(values), 8, 16, CPU, seed)
+    assert theta <= values.max() * (1 + 1e-13)
+    assert values.max() <= theta / (1 - block_power_relative_error(len(values), 8, 16))
+
+
+def test_the_zero_matrix_has_the_bound_zero() -> None:
+    zero = as_operator(np.zeros((50, 50)), CPU)
+    assert block_power(zero.matvec, 50, 8, 16, CPU, 0) == 0
+    assert semidefinite_bounds(zero, 0.0, 1.0, CPU, method="power").upper == 0
+
+
+@pytest.mark.parametrize("name", ["crowded top", "clustered", "steep"])
+def test_one_orthonormalisation_at_the_end_gives_what_one_after_every_product_gives(name: str) -> None:
+    values = SPECTRA[name]
+    product = diagonal(values)
+    v = np.random.default_rng(3).standard_normal((len(values), 8))
+    for _ in range(15):
+        v = np.linalg.qr(product(v))[0]
+    expected = np.linalg.eigvalsh(v.T @ product(v))[-1]
+    assert block_power(product, len(values), 8, 16, CPU, 3) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "columns", "iterations"), [(60, 1, 6), (60, 3, 5), (400, 8, 4), (6, 5, 2), (60, 2, 1)])
+def test_the_failure_probability_of_power_is_attained_by_the_hardest_spectrum_and_not_exceeded(
+    n: int, columns: int, iterations: int
+) -> None:
+    probability, runs = 0.2, 400
+    error = block_power_relative_error(n, columns, iterations, probability)
+    m = 2 * iterations - 1
+    values = np.full(n, (1 - error) * (m - 1) / m)
+    values[0] = 1.0
+    thetas = [block_power(diagonal(values), n, columns, iterations, CPU, seed) for seed in range(runs)]
+    failures = sum(theta < 1 - error for theta in thetas)
+    assert abs(failures - probability * runs) <= 4 * math.sqrt(runs * probability * (1 - probability))
+
+
+@pytest.mark.parametrize("columns", [1, 4, 8])
+def test_columns_together_fail_less_often_than_the_theorem_says_of_single_runs(columns: int) -> None:
+    for n in (1210, 10**6):
+        # 0.824 sqrt(N) (1 - e)^(q - 1/2) for each of k runs (Kuczynski and Wozniakowski)
+        of_single_runs = 1 - (1e-6 ** (1 / columns) / (0.824 * math.sqrt(n))) ** (1 / 15.5)
+        e = block_power_relative_error(n, columns, 16)
+        assert (0.9 if columns == 1 else 0.5) * of_single_runs < e < of_single_runs
+
+
+def test_the_error_of_power_is_small_enough_to_be_used() -> None:
+    assert block_power_relative_error(1210, 8, 16) < 0.19
+    assert block_power_relative_error(10**6, 8, 16) < 0.34
+    assert block_power_relative_error(10**6, 1, 1) == 1.0  # nothing is known: the norm bound stays
+    H = as_operator(np.diag(np.linspace(0.1, 1, 300)), CPU)
+    assert semidefinite_bounds(H, 0.1, 1.05, CPU, method="power").upper <= 1.05
+
+
+def test_the_same_seed_gives_the_same_power_iteration_and_another_seed_another() -> None:
+    first, again, other = (block_power(diagonal(SPECTRA["crowded top"]), 400, 8, 16, CPU, seed) for seed in (4, 4, 5))
+    assert first == again != other
+
+
+def test_auto_is_lanczos_where_arrays_are_on_the_host() -> None:
+    H = qn.GramOperator(np.random.default_rng(0).standard_normal((30, 200)), 0.1, "cpu")
+    assert qn.estimate_spectrum(H, backend="cpu") == qn.estimate_spectrum(H, backend="cpu", method="lanczos")
+    assert qn.estimate_spectrum(H, backend="cpu").method == "known damping, Lanczos lambda_max"
+
+
+def test_power_is_refused_where_it_cannot_give_both_ends() -> None:
+    with pytest.raises(CombinationError, match=r"method: .*lambda_max alone"):
+        qn.estimate_spectrum(np.eye(3), method="power")
+    assert qn.estimate_spectrum(np.eye(3), method="lanczos") == qn.estimate_spectrum(np.eye(3))
+    for call in (
+        lambda: qn.estimate_spectrum(np.eye(3), method="arnoldi"),
+        lambda: semidefinite_bounds(as_operator(np.eye(3), CPU), 1.0, 1.0, CPU, method="arnoldi"),
+    ):
+        with pytest.raises(UnknownNameError, match="auto, lanczos, power"):
+            call()
+
+
+def test_rehearsal_of_power_brings_nothing_to_the_host_before_its_end() -> None:
+    G = np.random.default_rng(0).standard_normal((40, 300))
+    with rehearse() as backend:
+        H = qn.GramOperator(G, 0.5, backend)
+        H.factor.frobenius_squared  # noqa: B018  read beforehand: it is one scalar of the operator's own
+        before, seen = Transfers.to_host, []
+
+        def product(v: object) -> object:
+            seen.append(Transfers.to_host - before)
+            return H.matvec(v)
+
+        theta = block_power(product, 300, 8, 16, backend, 1)
+        assert seen == [0] * 16 and Transfers.to_host - before == 8 * 8 * 8
+        assert theta == pytest.approx(block_power(lambda v: G.T @ (G @ v) + 0.5 * v, 300, 8, 16, CPU, 1), rel=1e-12)
+
+
+def test_rehearsal_of_the_gpu_backend_bounds_by_power_unless_lanczos_is_asked_for() -> None:
+    G = np.random.default_rng(0).standard_normal((40, 300))
+    true = np.linalg.norm(G, 2) ** 2 + 0.5
+    with rehearse():
+        for factor in (G, sp.csr_array(G)):
+            before = Transfers.to_host
+            H = qn.GramOperator(factor, 0.5, "gpu")
+            bounds = qn.estimate_spectrum(H, backend="gpu", damping=0.25)
+            assert bounds.certified and bounds.lower == 0.75 and bounds.method.startswith("known damping, block power")
+            assert true + 0.25 <= bounds.upper <= 1.2 * (true + 0.25)
+            assert Transfers.to_host - before <= 8 * (8 * 8 + 2)
+        lanczos_bounds = qn.estimate_spectrum(H, backend="gpu", method="lanczos")
+        assert lanczos_bounds.method == "known damping, Lanczos lambda_max" and lanczos_bounds.upper >= true
+        conditioned = condition(G.T @ G, damping=0.5, semidefinite=True, backend="gpu")
+        assert conditioned.bounds.method.startswith("known damping, block power") and conditioned.bounds.upper >= true
+        with pytest.raises(CombinationError, match="method"):
+            qn.estimate_spectrum(np.eye(3), backend="gpu", method="power")
