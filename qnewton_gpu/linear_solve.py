@@ -16,7 +16,7 @@ from .errors import CombinationError, ParameterError
 from .operators import GramOperator, MatrixOperator, Operator, as_columns, as_operator, check_memory
 from .operators.arrays import is_torch
 from .scheduler import Scheduler
-from .simulation import check_mode, check_simulation_memory
+from .simulation import RegisterBudget, check_mode, check_simulation_memory
 from .solvers import QUANTUM, LinearSystem, Solution, Status
 from .solvers.base import beyond_double_precision, certify, growth
 from .stages import stage
@@ -37,14 +37,16 @@ def solve(
     backend: str | Backend = "auto",
     hardware: Hardware | CostModel | None = None,
     max_queries: int = 10**6,
+    register_budget: RegisterBudget | None = None,
 ) -> Solution:
     """Solve A x = b to ||b - A x||/||b|| <= tolerance, by a simulated quantum solver or a classical one.
 
-    A: real symmetric, (N, N), as NumPy, SciPy sparse or torch array, or a GramOperator. b: (N,) or (N, k); x comes
-    back with b's shape, kind, device and floating dtype (integers give float64). solver "auto" takes what the
+    A: real symmetric, (N, N), as NumPy, SciPy sparse, torch or CuPy array, or a GramOperator. b: (N,) or (N, k); x
+    comes back with b's shape, kind, device and floating dtype (integers give float64). solver "auto" takes what the
     scheduler predicts to be cheapest on the stated machines (`hardware`: a Hardware, or a CostModel for both
-    machines); "qsvt", "cholesky", "lu", "cg" are taken as told. `bounds` are bounds of |eigenvalue| that the caller
-    knows; without them Lanczos estimates them.
+    machines); "qsvt", "cholesky", "lu", "cg" are taken as told. mode "auto" is "subspace" on a CPU; on a GPU it is
+    "fused", the whole register, within `register_budget` (80 % of the free memory, 10 s). `bounds` are bounds of
+    |eigenvalue| that the caller knows; without them Lanczos estimates them.
 
     Bad input raises a typed error of `qnewton_gpu.errors` before any work starts. Everything numerical is a Status:
     only Status.SOLVED is a solution.
@@ -57,7 +59,7 @@ def solve(
     chosen = _backend_for(A, backend)
     _check_options(tolerance, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
-    scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen)
+    scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen, register_budget)
     operator = as_operator(A, chosen)
     rhs, restore = as_columns(b, operator.shape[0], chosen)
     name = choose_encoding(encoding, operator)

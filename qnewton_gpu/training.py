@@ -19,6 +19,7 @@ from .errors import ParameterError, RunFolderError
 from .optimizer import QNewton, StepReport
 from .runfolder import RunFolder, default_path
 from .scheduler import Scheduler
+from .simulation import RegisterBudget
 from .stages import StageEvent, record_stages
 
 LARGEST_WIDTH = 100_000
@@ -45,6 +46,7 @@ class TrainConfig:
     lr: float = 1.0
     tolerance: float = 1e-2
     max_queries: int = 10**6
+    register_budget: RegisterBudget = field(default_factory=RegisterBudget)
     steps: int = 10
     batch_size: int | None = None
     seed: int = 0
@@ -79,6 +81,7 @@ class TrainConfig:
             chosen = {name: value for name, value in values.items() if name in known}
             chosen["hidden"] = tuple(chosen["hidden"])
             chosen["hardware"] = Hardware(**chosen["hardware"])
+            chosen["register_budget"] = RegisterBudget(**chosen["register_budget"])
             chosen["classical"] = ClassicalMachine(**chosen["classical"])
             return cls(**chosen)
         except (KeyError, TypeError) as problem:
@@ -119,6 +122,7 @@ class Training:
             config.mode,
             config.max_queries,
             config.backend,
+            config.register_budget,
             cross_check=config.cross_check,
         )
         # made on the host, so that a seed means the same weights everywhere; from here on they stay on the device

@@ -31,7 +31,7 @@ class CuStateVector:
         self._planes = backend.xp.zeros((1 << len(self.column_qubits), 1 << num_qubits), dtype=np.complex128)
         self._planes[: self.columns, :n] = start.T
         self._library, self._handle = backend.custatevec
-        self._tables: dict[int, tuple[Gate, Any, Any]] = {}
+        self._tables: dict[int, tuple[Gate, tuple[Any, Any, Any]]] = {}
 
     @property
     def amplitudes(self) -> Any:
@@ -42,31 +42,36 @@ class CuStateVector:
         return self._handle, self._planes.data.ptr, CUDA_C_64F, self._bits
 
     def apply(self, gate: Gate) -> None:
+        permutation, diagonal, matrix = self._tables_of(gate)
         if isinstance(gate, MatrixGate):
-            matrix = np.ascontiguousarray(gate.matrix, dtype=np.complex128)
             self._library.apply_matrix(
                 *self._state, matrix.ctypes.data, CUDA_C_64F, ROW_MAJOR, 0,
                 gate.targets, len(gate.targets), gate.controls, gate.control_values, len(gate.controls),
                 COMPUTE_64F, 0, 0,
             )  # fmt: skip
             return
-        permutation, diagonal = self._on_device(gate)
         self._library.apply_generalized_permutation_matrix(
             *self._state, permutation.data.ptr if permutation is not None else 0,
             diagonal.data.ptr if diagonal is not None else 0, CUDA_C_64F, 0,
             gate.targets, len(gate.targets), (), (), 0, 0, 0,
         )  # fmt: skip
 
-    def _on_device(self, gate: Any) -> tuple[Any, Any]:
-        """The tables of a gate, copied once: a program repeats the gates of its block."""
+    def _tables_of(self, gate: Gate) -> tuple[Any, Any, Any]:
+        """Permutation and diagonal on the device, matrix on the host; made once, as a program repeats its block's gates.
+
+        They stay until the state goes: the device may read them after the call that named them.
+        """
         if id(gate) not in self._tables:
-            xp, kinds = self.backend.xp, (np.int64, np.complex128)
-            tables = [
-                None if table is None else xp.asarray(table, dtype=kind)
-                for table, kind in zip((gate.permutation, gate.diagonal), kinds, strict=True)
-            ]
-            self._tables[id(gate)] = (gate, *tables)  # the gate itself, so that its id stays its own
-        return self._tables[id(gate)][1:]
+            xp, permutation, diagonal, matrix = self.backend.xp, None, None, None
+            if isinstance(gate, MatrixGate):
+                matrix = np.ascontiguousarray(gate.matrix, dtype=np.complex128)
+            else:
+                if gate.permutation is not None:
+                    permutation = xp.asarray(gate.permutation, dtype=np.int64)
+                if gate.diagonal is not None:
+                    diagonal = xp.asarray(gate.diagonal, dtype=np.complex128)
+            self._tables[id(gate)] = (gate, (permutation, diagonal, matrix))  # the gate, so that its id stays its own
+        return self._tables[id(gate)][1]
 
     def run(self, circuit: Circuit) -> None:
         for gate in circuit.gates:

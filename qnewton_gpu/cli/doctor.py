@@ -44,12 +44,33 @@ def _packages() -> Iterator[tuple[str, str, str]]:
 
 
 def _machine() -> Iterator[tuple[str, str, str]]:
-    from ..backends import select_backend
+    from ..backends import BACKENDS, select_backend
+    from ..errors import BackendUnavailableError
 
-    backend = select_backend("cpu")
-    yield "backend cpu", "ready", f"{backend.device}, {backend.available_bytes() / 2**30:.1f} GiB free"
-    found = "an NVIDIA driver is here" if shutil.which("nvidia-smi") else "no NVIDIA driver was found"
-    yield "backend gpu", "not in this version", f"{found}; everything runs on the CPU"
+    for name in BACKENDS:
+        try:
+            backend = select_backend(name)
+        except BackendUnavailableError as missing:
+            driver = "an NVIDIA driver is here" if shutil.which("nvidia-smi") else "no NVIDIA driver is here"
+            yield f"backend {name}", "not here", f"{missing.problem}; {driver}. {missing.remedy}"
+        else:
+            yield f"backend {name}", "ready", f"{backend.device}, {backend.available_bytes() / 2**30:.1f} GiB free"
+    yield "gate programs", *_gate_programs()
+
+
+def _gate_programs() -> tuple[str, str]:
+    """Whether mode="circuit" runs where "auto" computes."""
+    from ..backends import select_backend
+    from ..errors import BackendUnavailableError
+
+    backend = select_backend("auto")
+    if backend.name == "cpu":
+        return "ready", "on NumPy"
+    try:
+        backend.state_vector(backend.xp.ones((1, 1)), 1)
+    except BackendUnavailableError as missing:
+        return "not here", f"{missing.problem}. {missing.remedy}"
+    return "ready", f"on cuStateVec, {backend.device}"
 
 
 def _data() -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""The options that state the two machines of a projection, shared by train, solve and estimate."""
+"""Options that several commands share: the two machines of a projection, and how circuits are simulated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..costs import ClassicalMachine, CostModel, Hardware
+    from ..simulation import RegisterBudget
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,21 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--machine", default="reference", help="classical machine: a shipped name or a JSON file")
     group.add_argument("--calibrate", action="store_true", help="measure this machine and use it as the classical one")
+
+
+def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
+    """How circuits are simulated, shared by train and solve."""
+    add = parser.add_argument
+    add("--mode", default="auto", help="how a circuit is simulated: auto, subspace, fused (whole register) or circuit")
+    add("--backend", default="auto", help="auto (a GPU if there is one), cpu, gpu, or gpu:1 for the second GPU")
+    add("--register-memory", type=float, default=0.8, metavar="SHARE", help="of free memory that mode auto may fill")
+    add("--register-seconds", type=float, default=10.0, metavar="S", help="that mode auto may take for a circuit")
+
+
+def budget_from(options: argparse.Namespace) -> RegisterBudget:
+    from ..simulation import RegisterBudget
+
+    return RegisterBudget(options.register_memory, options.register_seconds)
 
 
 def hardware_from(options: argparse.Namespace) -> Hardware:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .machines import add_machine_arguments, cost_model_from, describe
+from .machines import add_machine_arguments, add_simulation_arguments, budget_from, cost_model_from, describe
 
 if TYPE_CHECKING:
     from ..solvers import Solution
@@ -20,11 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("rhs", type=Path, nargs="?", default=None, metavar="RHS", help="right-hand side; ones if not given")
     add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
     add("--encoding", default="auto", help="auto, walk, dilation or matching")
-    add("--mode", default="auto", help="auto, subspace, fused or circuit")
-    add("--backend", default="auto", help="auto or cpu")
     add("--tolerance", type=float, default=1e-6, help="relative residual")
     add("--max-queries", type=int, default=10**6)
     add("--out", type=Path, default=None, metavar="X", help="where x goes, in .npy format; <MATRIX>.x.npy if not given")
+    add_simulation_arguments(parser)
     add_machine_arguments(parser)
 
 
@@ -50,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
         backend=options.backend,
         hardware=model,
         max_queries=options.max_queries,
+        register_budget=budget_from(options),
     )
     print(solution_text(solution))
     if not solution.solved:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import INTERRUPTED, USAGE_ERROR
 from .interrupts import StopRequest, end_at_once_when_interrupted, stop_requests
-from .machines import add_machine_arguments, classical_from, describe, hardware_from
+from .machines import (
+    add_machine_arguments,
+    add_simulation_arguments,
+    budget_from,
+    classical_from,
+    describe,
+    hardware_from,
+)
 
 if TYPE_CHECKING:
     from ..training import TrainConfig, Training
@@ -44,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="block encoding of the quantum solver: auto, gram, walk, dilation or matching",
     )
-    add("--mode", default="auto", help="how the circuit is simulated: auto, subspace, fused or circuit")
-    add("--backend", default="auto", help="auto or cpu")
     add("--steps", type=int, default=None, help="10 if not given; with --resume, the new total")
     add(
         "--batch-size", type=int, default=None, metavar="B", help="examples a step; the whole training set if not given"
@@ -78,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="continue the run in this folder; its config.json decides",
     )
+    add_simulation_arguments(parser)
     add_machine_arguments(parser)
     parser.epilog = (
         "Exit status: 0 done, 1 no step was accepted, 2 wrong input or a loss that is not finite, 130 interrupted, "
@@ -177,6 +183,7 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         lr=options.lr,
         tolerance=options.tolerance,
         max_queries=options.max_queries,
+        register_budget=budget_from(options),
         steps=10 if options.steps is None else options.steps,
         batch_size=options.batch_size,
         seed=options.seed,
