@@ -57,9 +57,9 @@ class CuStateVector:
         )  # fmt: skip
 
     def _tables_of(self, gate: Gate) -> tuple[Any, Any, Any]:
-        """Permutation and diagonal on the device, matrix on the host; made once, as a program repeats its block's gates.
+        """Permutation and diagonal on the device, matrix on the host: made once, for a program repeats its gates.
 
-        They stay until the state goes: the device may read them after the call that named them.
+        They stay until the state goes, because the device may read them after the call that named them.
         """
         if id(gate) not in self._tables:
             xp, permutation, diagonal, matrix = self.backend.xp, None, None, None

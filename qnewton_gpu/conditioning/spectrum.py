@@ -73,11 +73,13 @@ def lanczos(product: Callable[[Any], Any], size: int, steps: int, backend: Backe
     for k in range(steps):
         basis[k] = v[:, 0]
         w = product(v)
-        diagonal.append(float((v * w).sum()))
+        along = (v * w).sum()
         for _ in range(2):  # twice is enough (Kahan, Parlett)
             w = w - basis[: k + 1].T @ (basis[: k + 1] @ w)
-        norm = float(xp.sqrt((w * w).sum()))
-        largest = max(largest, abs(diagonal[-1]), norm)
+        # the two numbers of a step come to the host together
+        alpha, norm = backend.to_numpy(xp.stack([along, xp.sqrt((w * w).sum())])).tolist()
+        largest = max(largest, abs(alpha), norm)
+        diagonal.append(alpha)
         off.append(norm)
         if norm <= size * FP64_EPSILON * largest:
             break
@@ -99,7 +101,7 @@ def block_power(
     """
     xp = backend.xp
     columns = min(columns, size)
-    v = backend.asarray(xp.random.default_rng(seed).standard_normal((size, columns)))
+    v = backend.asarray(np.random.default_rng(seed).standard_normal((size, columns)))  # the same start everywhere
     for _ in range(iterations - 1):
         w = product(v)
         v = w / xp.maximum(abs(w).max(), _TINY)
