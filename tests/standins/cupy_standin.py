@@ -218,16 +218,11 @@ class RawModule:
     launches = 0
 
     def __init__(self, *, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> None:
-        sources = [
-            host_kernels.cuda_source.source(name, real)
-            for name in host_kernels.cuda_source.NAMES
-            for real in host_kernels.cuda_source.REALS.values()
-        ]
-        self.source = next(s for s in sources if (s.text, s.name_expressions) == (code, name_expressions))
+        self.library, self.name_expressions = host_kernels.library_of(code, name_expressions), name_expressions
 
     @cache  # noqa: B019
     def get_function(self, expression: str) -> Callable[..., None]:
-        assert expression in self.source.name_expressions
+        assert expression in self.name_expressions
 
         def kernel(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
             assert all(0 < size < 2**31 for size in grid) and 0 < int(np.prod(block)) <= 1024 and shared_mem <= 49152
@@ -239,7 +234,7 @@ class RawModule:
 
             def launch() -> None:
                 RawModule.launches += 1
-                host_kernels.run(self.source.name, expression, grid, block, values, shared_mem)
+                host_kernels.call(self.library, expression, grid, block, values, shared_mem)
 
             launch() if Stream.recording is None else Stream.recording.append(launch)
 
@@ -307,6 +302,8 @@ def modules() -> dict[str, types.ModuleType]:
         runtime=types.SimpleNamespace(
             getDeviceCount=lambda: 1,
             getDeviceProperties=lambda index: {"name": b"rehearsal on a CPU, no GPU", "totalGlobalMem": 4 * 2**30},
+            driverGetVersion=lambda: 0,
+            runtimeGetVersion=lambda: 0,
         ),
         Device=lambda index: types.SimpleNamespace(use=lambda: None),
         PythonFunctionAllocator=lambda allocate, release: types.SimpleNamespace(malloc=(allocate, release)),

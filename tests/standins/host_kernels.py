@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,16 @@ def translation_unit(name: str, only: str | None = None) -> str:
     """A C++ text with the source of a kernel file and one exported function for each of its instances, or for one."""
     sources = [cuda_source.source(name, real) for real in cuda_source.REALS.values()]
     expressions = dict.fromkeys(e for source in sources for e in source.name_expressions)
-    expressions = {only: None} if only else expressions
+    return _with_exports(sources[0].text, {only: None} if only else expressions)
+
+
+def _with_exports(text: str, expressions: Iterable[str]) -> str:
     exports = [
         f'extern "C" int {symbol(e)}(const unsigned* grid, const unsigned* block, unsigned shared, void** arguments,'
         f" const int* bytes, int count) {{ return host::launch({e}, grid, block, shared, arguments, bytes, count); }}"
         for e in expressions
     ]
-    return "\n".join(['#include "cuda_host.h"', sources[0].text, *exports])
+    return "\n".join(['#include "cuda_host.h"', text, *exports])
 
 
 def build(text: str, *flags: str) -> Path:
@@ -74,6 +77,16 @@ def library(name: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(build(translation_unit(name), "-shared", "-fPIC")))
 
 
+@cache
+def library_of(text: str, expressions: tuple[str, ...]) -> ctypes.CDLL:
+    """The library with these instances of a source: that of its file for one of kernels/, else one of its own."""
+    for name in cuda_source.NAMES:
+        sources = [cuda_source.source(name, real) for real in cuda_source.REALS.values()]
+        if (text, expressions) in [(source.text, source.name_expressions) for source in sources]:
+            return library(name)
+    return ctypes.CDLL(str(build(_with_exports(text, expressions), "-shared", "-fPIC")))
+
+
 def _flattened(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
     """Sizes in three dimensions, and the arguments with plain integers as 8 bytes."""
     values = [np.int64(v) if isinstance(v, int) else v for v in arguments]
@@ -83,15 +96,20 @@ def _flattened(grid: Sequence[int], block: Sequence[int], arguments: Sequence[An
 def run(
     name: str, expression: str, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], shared: int = 0
 ) -> None:
-    """Call a kernel; arrays are passed by address, NumPy scalars by value with their own size."""
+    """Call a kernel of kernels/; arrays are passed by address, NumPy scalars by value with their own size."""
+    call(library(name), expression, grid, block, arguments, shared)
+
+
+def call(
+    compiled: ctypes.CDLL, expression: str, grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any],
+    shared: int = 0,
+) -> None:  # fmt: skip
     grid, block, values = _flattened(grid, block, arguments)
     stored = [np.array(np.uint64(v.ctypes.data) if isinstance(v, np.ndarray) else v) for v in values]
     addresses = (ctypes.c_void_p * len(stored))(*(v.ctypes.data for v in stored))
     sizes = (ctypes.c_int * len(stored))(*(v.itemsize for v in stored))
     three = ctypes.c_uint * 3
-    problem = getattr(library(name), symbol(expression))(
-        three(*grid), three(*block), shared, addresses, sizes, len(stored)
-    )
+    problem = getattr(compiled, symbol(expression))(three(*grid), three(*block), shared, addresses, sizes, len(stored))
     assert problem == 0, f"{expression}: argument {problem - 2} has the wrong size" if problem > 1 else "wrong count"
 
 

@@ -1,7 +1,7 @@
 """Records what the real CuPy and cuStateVec offer, so that the stand-ins can be held to it where these are absent.
 
-`make check-signatures` installs them and runs this: it compares with signatures.json and fails where they differ;
-with --write it makes the file anew. It needs no GPU.
+`make record-signatures` installs them and writes signatures.json; `make check-signatures` compares with it and fails
+where they differ. Neither needs a GPU.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def record() -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="make signatures.json anew")
-    if parser.parse_args().write:
+    parser.add_argument("--check", action="store_true", help="compare with signatures.json instead of writing it")
+    if not parser.parse_args().check:
         RECORD.write_text(json.dumps(record(), indent=1) + "\n")
         print(f"{RECORD} written")
         return 0
@@ -75,7 +75,7 @@ def main() -> int:
     differing = [key for key in now if now[key] != kept.get(key)]
     for key in differing:
         print(f"{key} differs: recorded {kept.get(key)}, installed {now[key]}", file=sys.stderr)
-    print("the record is that of the installed libraries" if not differing else "run with --write, then make test")
+    print("the record is that of the installed libraries" if not differing else "run make record-signatures, then make test")
     return 1 if differing else 0
 
 
