@@ -109,7 +109,11 @@ class GramPreimage:
         left = self.system.preimage - encoding.alpha * encoding.matvec(x)
         # the flag rows make it a preimage of the residual itself: r may miss G~^t r = g by more than the tolerance
         left[-len(x) :] += (residual - encoding.alpha * encoding.rmatvec(left)) / encoding.root_damping
-        start, norms = _normalised(left, self.backend)
+        # so are the flag rows alone; the shorter of the two succeeds more often, and shrinks with the residual
+        flag = xp.zeros_like(left)
+        flag[-len(x) :] = residual / encoding.root_damping
+        shorter = column_norms(flag, self.backend) < column_norms(left, self.backend)
+        start, norms = _normalised(xp.where(shorter, flag, left), self.backend)
         if mode != "subspace":
             return encoding, start, norms
         length = xp.where(norms > 0, 1.0, 0.0)

@@ -85,7 +85,7 @@ def test_quantum_steps_train_as_fast_as_cholesky(seed: int) -> None:
 
 def test_the_success_probability_of_every_quantum_step_is_far_from_zero() -> None:
     probabilities = [s["success_probability"] for line in run(seed=0, solver="qsvt") for s in line["systems"]]
-    assert all(0.01 < p < 0.2 for p in probabilities)
+    assert all(0.01 < p < 0.3 for p in probabilities)
 
 
 def test_layer_partition_trains_too() -> None:

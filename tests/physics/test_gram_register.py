@@ -115,7 +115,7 @@ def same_solutions(fused: qn.Solution, subspace: qn.Solution) -> None:
     assert np.linalg.norm(fused.x - subspace.x) <= 1e-10 * np.linalg.norm(subspace.x)
     for k, (one, two) in enumerate(zip(fused.history, subspace.history, strict=True)):
         # a second round starts from a residual, of which rounding is a larger part
-        close = {"rel": 1e-10} if k == 0 else {"abs": 1e-10}
+        close = {"rel": 1e-10 if k == 0 else 1e-6}
         assert one["success_probability"] == pytest.approx(two["success_probability"], **close)
         assert one["relative_residual"] == pytest.approx(two["relative_residual"], abs=1e-10)
 
@@ -148,6 +148,18 @@ def test_a_preimage_is_solved_alike(shape: tuple[int, int], columns: int, tolera
     fused, subspace = (make_solver("qsvt", mode=mode).solve(system, CPU) for mode in ("fused", "subspace"))
     same_solutions(fused, subspace)
     assert fused.resources["parity"] == "odd"
+
+
+def test_later_rounds_succeed_nearly_as_often_as_the_first() -> None:
+    """The preimage r - G~ x of a small residual keeps its part outside the range of G~: the flag rows alone do not."""
+    random = np.random.default_rng(4)
+    operator = qn.GramOperator(random.standard_normal((20, 8)), 0.2)
+    r = 10 * random.standard_normal((28, 1))
+    g = damped(encode(operator, CPU)).T @ r
+    system = LinearSystem(operator, g, qn.estimate_spectrum(operator), 1e-9, preimage=r)
+    solution = make_solver("qsvt").solve(system, CPU)
+    probabilities = [p for entry in solution.history for p in entry["success_probability"]]
+    assert solution.solved and len(probabilities) > 1 and min(probabilities) > 1e-2 * probabilities[0]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
