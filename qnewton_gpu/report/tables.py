@@ -79,6 +79,7 @@ def choices(log: RunLog) -> str:
 
 def _choice(system: LoggedSystem) -> Row:
     encoding = " ".join(escape(str(text)) for text in (system.encoding, system.mode) if text) or "–"
+    encoding += _cross_check(system.cross_check)
     certified = "" if system.kappa_certified else '<span class="small">estimate</span>'
     why = said(system.reason)
     why += "".join(f'<span class="small"><b>Fallback:</b> {said(text)}</span>' for text in system.fallbacks or [])
@@ -102,6 +103,16 @@ def _choice(system: LoggedSystem) -> Row:
         honest,
     ]
     return "trouble" if system.troubled else "", cells
+
+
+def _cross_check(check: Record | None) -> str:
+    """What a second solve in another mode showed."""
+    if not check:
+        return ""
+    found = f"skipped: {said(check['skipped'])}" if "skipped" in check else (
+        f"x differs by {figure_of(check.get('relative_difference'), '.1e', 'more than a number')}"
+    )  # fmt: skip
+    return f'<span class="small">checked in {escape(str(check.get("mode")))}: {found}</span>'
 
 
 def solver_costs(log: RunLog) -> str:

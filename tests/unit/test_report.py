@@ -268,6 +268,18 @@ def test_fallbacks_stand_out(report: Any) -> None:
     assert "1 system needed a fallback" in source
 
 
+def test_systems_that_were_checked_in_a_second_mode(report: Any) -> None:
+    checks = [
+        {"mode": "fused", "relative_difference": 2.5e-14, "simulated_seconds": 1.0},
+        {"mode": "fused", "skipped": "mode: needs 9 GiB & more."},
+        {"mode": "subspace", "relative_difference": None},
+    ]
+    source, _ = report([a_step(i, [a_system(i, cross_check=check)]) for i, check in enumerate(checks)])
+    assert "checked in fused: x differs by 2.5e-14" in source
+    assert "checked in fused: skipped: mode: needs 9 GiB &amp; more." in source
+    assert "checked in subspace: x differs by more than a number" in source
+
+
 def test_a_solver_that_was_asked_for_and_one_that_is_new(report: Any) -> None:
     source, _ = report([a_step(0, [a_system(0, solver="hhl")])], solver="hhl", comparison="honest")
     assert "as the user asked" in source and ">hhl<" in source and "Paper comparison" not in source
