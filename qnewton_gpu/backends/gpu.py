@@ -42,7 +42,7 @@ class GpuBackend:
         self._share_memory_and_stream(torch)
         self.torch_device = torch.from_dlpack(self.xp.empty(1)).device
         self.out_of_memory = (MemoryError, torch.OutOfMemoryError)
-        self._modules: dict[str, Any] = {}
+        self._modules: dict[Source, Any] = {}
         stages.use_device_clock(_EventClock(self.xp))
 
     def _share_memory_and_stream(self, torch: ModuleType) -> None:
@@ -129,11 +129,11 @@ class GpuBackend:
 
     def kernel(self, source: Source, expression: str) -> Any:
         """A kernel of kernels/<source.name>.cu, compiled for this device on first use (and then cached on disk)."""
-        if source.text not in self._modules:
-            self._modules[source.text] = self.xp.RawModule(
+        if source not in self._modules:
+            self._modules[source] = self.xp.RawModule(
                 code=source.text, options=source.options, name_expressions=source.name_expressions
             )
-        return self._modules[source.text].get_function(expression)
+        return self._modules[source].get_function(expression)
 
     @cached_property
     def custatevec(self) -> tuple[ModuleType, int]:

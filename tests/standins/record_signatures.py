@@ -75,7 +75,9 @@ def main() -> int:
     differing = [key for key in now if now[key] != kept.get(key)]
     for key in differing:
         print(f"{key} differs: recorded {kept.get(key)}, installed {now[key]}", file=sys.stderr)
-    print("run make record-signatures, then make test" if differing else "the record is that of the installed libraries")
+    print(
+        "run make record-signatures, then make test" if differing else "the record is that of the installed libraries"
+    )
     return 1 if differing else 0
 
 
