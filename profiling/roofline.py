@@ -11,7 +11,6 @@ index array, where every element that is gathered counts, on both sides. --only 
 from __future__ import annotations
 
 import argparse
-import cmath
 import gc
 import json
 import math
@@ -25,7 +24,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,16 +32,15 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import scipy.sparse as sp
 import torch
+from gate_fusion import fuse_repeated, gates_of_query
+from sparsity_patterns import COLOURS, PATTERNS, matching_register, sparse_matrix
 
 from qnewton_gpu.backends import gpu_programs, select_backend
-from qnewton_gpu.backends.cpu import apply_gate
 from qnewton_gpu.backends.cuda_source import REALS, Source, formula, kernels_folder
 from qnewton_gpu.backends.gpu_programs import GramProgram, MatchingProgram, SubspaceProgram, WalkProgram
-from qnewton_gpu.circuit import Circuit, Gate, MatrixGate, PermutationGate
+from qnewton_gpu.circuit import Circuit
 from qnewton_gpu.encodings import encode
-from qnewton_gpu.encodings.matching import MatchingRegister
 from qnewton_gpu.encodings.walk import SIGN
 from qnewton_gpu.errors import BackendUnavailableError, QNewtonError, UnknownNameError
 from qnewton_gpu.operators import GramOperator, MatrixOperator
@@ -52,9 +50,6 @@ from qnewton_gpu.simulation import run_sequence
 HERE = Path(__file__).parent
 USAGE_ERROR = 2
 DTYPES = ("complex128", "complex64")
-COLOURS = 16
-"""Entries a row."""
-GOLDEN = (math.sqrt(5) - 1) / 2
 OF_BANDWIDTH, TIMES_FASTER, OF_KERNELS = ">= 0.85", ">= 10", "<= 1.2"
 PACKAGES = (
     *("cupy-cuda13x", "cupy-cuda12x", "torch", "numpy"),
@@ -142,133 +137,10 @@ HEADER = (
 )
 
 
-def matchings(rows: int) -> np.ndarray:
-    """A random symmetric pattern: the columns of 15 perfect matchings without a common edge, and the diagonal, (16, N).
-
-    With the rows numbered at random, each is paired with that whose number differs in the bits of a mask.
-    """
-    rng = np.random.default_rng(0)
-    number = rng.permutation(np.arange(rows, dtype=np.int32))
-    row = np.argsort(number).astype(np.int32)
-    masks = 1 + rng.choice(rows - 1, COLOURS - 1, replace=False).astype(np.int32)
-    return np.stack([*(row[number ^ mask] for mask in masks), np.arange(rows, dtype=np.int32)])
-
-
-def band(rows: int) -> np.ndarray:
-    """Neighbouring columns, as on a ring: 7 to each side, an eighth to one of them, and the diagonal, (16, N)."""
-    j = np.arange(rows, dtype=np.int32)
-    return np.stack([*((j + offset) % rows for offset in range(-7, 8) if offset), j ^ 8, j]).astype(np.int32)
-
-
-def entries(columns: np.ndarray, colour: Any = 0) -> np.ndarray:
-    """H there, (16, N): of both signs, the diagonal larger than a row's others together, so that kappa is below 31.
-
-    `colour`, 0 to 15 for each matching, makes those of one matching larger than those of the next.
-    """
-    mixed = (np.arange(columns.shape[1]) + columns) * GOLDEN % 1  # the same for (j, k) and (k, j)
-    values = np.where(mixed < 0.5, -1.0, 1.0) * (1 - (colour + mixed) / (2 * COLOURS))
-    values[-1] = COLOURS
-    return values
-
-
-def random_entries(columns: np.ndarray) -> np.ndarray:
-    return entries(columns, np.arange(COLOURS)[:, None])
-
-
-PATTERNS: dict[str, tuple[Callable[[int], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "band": (band, entries),
-    "random": (matchings, random_entries),
-}
-
-
-@cache
-def sparse_matrix(pattern: str, rows: int) -> sp.csr_matrix:
-    """H as SciPy CSR with 16 sorted entries a row."""
-    columns_of, entries_of = PATTERNS[pattern]
-    columns = columns_of(rows)
-    values = np.ascontiguousarray(entries_of(columns).T)
-    columns = np.ascontiguousarray(columns.T)
-    order = columns.argsort(axis=1)
-    starts = np.arange(0, COLOURS * rows + 1, COLOURS, dtype=np.int32)
-    sorted_values, sorted_columns = (np.take_along_axis(a, order, 1).reshape(-1) for a in (values, columns))
-    return sp.csr_matrix((sorted_values, sorted_columns, starts), shape=(rows, rows))
-
-
-def matching_register(rows: int, backend: Any) -> MatchingRegister:
-    """The tables of the matching encoding of the random pattern, from its matchings: no edge has to be coloured."""
-    partner = matchings(rows)
-    value = random_entries(partner)
-    maxima = np.abs(value).max(axis=1)
-    put = backend.asarray
-    return MatchingRegister(put(partner), put(value / maxima[:, None]), put(np.sqrt(maxima / maxima.sum())))
-
-
 def gather_copy_source() -> Source:
     """gather_copy.cu for both precisions."""
     text = (kernels_folder() / "common.cuh").read_text() + (HERE / "gather_copy.cu").read_text()
     return Source("gather_copy", text, (*(f"gather_copy<{real}>" for real in REALS.values()), "advance"))
-
-
-def fuse(gates: Sequence[Gate], most_targets: int = 5) -> list[Gate]:
-    """Fewer gates that do the same: matrices of up to `most_targets` qubits multiplied, permutations composed.
-
-    A gate goes back to the nearest one that it can be multiplied with, past those that act on other qubits.
-    """
-    fused: list[Gate] = []
-    for gate in gates:
-        for place in range(len(fused) - 1, -1, -1):
-            before = fused[place]
-            union = tuple(sorted(_qubits(before) | _qubits(gate)))
-            permuted = [isinstance(g, PermutationGate) for g in (before, gate)]
-            if all(permuted) or (not any(permuted) and len(union) <= most_targets):
-                fused[place] = _product(before, gate, union)
-                break
-            if _qubits(before) & _qubits(gate):
-                fused.append(gate)
-                break
-        else:
-            fused.append(gate)
-    return fused
-
-
-def _qubits(gate: Gate) -> set[int]:
-    return {*gate.targets, *(gate.controls if isinstance(gate, MatrixGate) else ())}
-
-
-def _product(first: Gate, second: Gate, union: tuple[int, ...]) -> Gate:
-    """Two matrices, or two permutations, as one gate on these qubits."""
-    place, size = {qubit: q for q, qubit in enumerate(union)}, 1 << len(union)
-    if isinstance(first, MatrixGate) and isinstance(second, MatrixGate):
-        product = np.eye(size, dtype=np.complex128)
-        for gate in (first, second):
-            targets, controls = (tuple(place[q] for q in qubits) for qubits in (gate.targets, gate.controls))
-            product = apply_gate(MatrixGate("", gate.matrix, targets, controls, gate.control_values), product)
-        return MatrixGate("fused", product, union)
-    permutation, diagonal = np.arange(size)[:, None], np.ones((size, 1), dtype=np.complex128)
-    for permuting in (first, second):
-        assert isinstance(permuting, PermutationGate)
-        targets = tuple(place[q] for q in permuting.targets)
-        permutation = apply_gate(PermutationGate("", targets, permuting.permutation), permutation)
-        diagonal = apply_gate(PermutationGate("", targets, permuting.permutation, permuting.diagonal), diagonal)
-    return PermutationGate("fused", union, permutation[:, 0], diagonal[:, 0])
-
-
-def fuse_repeated(gates: Sequence[Gate]) -> list[Gate]:
-    """One of many repetitions, begun behind its first fused gate, which the last one before it takes in."""
-    once = fuse(gates)
-    return fuse(once[1:] + once[:1])
-
-
-def gates_of_query(encoding: Any, phi: float) -> Circuit:
-    """A query on the register of the matching encoding: its block, and exp(2 i phi) where every ancilla is |0>.
-
-    Between PREP on either side it is what matching_query does, but for the global phase exp(-i phi).
-    """
-    program: Circuit = encoding.circuit()
-    rotated, *colour = range(encoding.system_qubits, program.num_qubits)
-    phase = np.diag([cmath.exp(2j * phi), 1.0])
-    program.append(MatrixGate("controlled_phase", phase, (rotated,), tuple(colour), (0,) * len(colour)))
-    return program
 
 
 class Bench:
@@ -276,8 +148,6 @@ class Bench:
 
     def __init__(self, backend: Any, sizes: Sizes) -> None:
         self.backend, self.xp, self.sizes = backend, backend.xp, sizes
-        # a backend compiles a file of kernels for one precision
-        self.compiling = {"complex128": backend, "complex64": type(backend)(backend.index)}
         self.copy_rate = math.nan
         self.phases = np.random.default_rng(0).uniform(-1.5, 1.5, size=sizes.queries)
 
@@ -297,7 +167,7 @@ class Bench:
     def seconds_a_query(self, program: Any, kernel: str, dtype: str, *state: Any) -> float:
         """Of a program's kernels alone, launched in a row."""
         phases = [self.phases] * (2 if kernel == "gram_query" else 1)
-        queries = gpu_programs._Queries(self.compiling[dtype], kernel, phases, dtype, None)
+        queries = gpu_programs._Queries(self.backend, kernel, phases, dtype, None)
         return self.seconds(partial(program.queries, queries, *state)) / self.sizes.queries
 
     def encoding(self, pattern: str, rows: int, name: str = "walk") -> Any:

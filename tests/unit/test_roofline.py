@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -28,18 +29,25 @@ CPU = select_backend("cpu")
 
 
 @pytest.fixture(scope="module")
-def roofline() -> ModuleType:
+def roofline() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(PROFILING))  # as for a script that is run
     spec = importlib.util.spec_from_file_location("roofline", PROFILING / "roofline.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules["roofline"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(PROFILING))
 
 
 @pytest.fixture(scope="module")
 def rehearsal() -> Iterator[Any]:
     with rehearse() as backend:
         yield backend
+
+
+@pytest.fixture
+def gate_fusion(roofline: ModuleType) -> ModuleType:
+    return importlib.import_module("gate_fusion")
 
 
 def run(roofline: ModuleType, out: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -170,10 +178,12 @@ def test_the_matching_tables_are_those_that_colouring_finds(roofline: ModuleType
         np.testing.assert_allclose(getattr(table, name), getattr(encoding.register, name), rtol=1e-14)
 
 
-def test_the_gates_are_the_query_of_the_encoding_and_fusing_keeps_them(roofline: ModuleType) -> None:
+def test_the_gates_are_the_query_of_the_encoding_and_fusing_keeps_them(
+    roofline: ModuleType, gate_fusion: ModuleType
+) -> None:
     encoding: Any = encode(MatrixOperator(roofline.sparse_matrix("random", 16), CPU), CPU, "matching")
     phi, rng = 0.7, np.random.default_rng(0)
-    circuit = roofline.gates_of_query(encoding, phi)
+    circuit = gate_fusion.gates_of_query(encoding, phi)
     start = rng.standard_normal((encoding.register_size, 2)) + 1j * rng.standard_normal((encoding.register_size, 2))
 
     def applied(gates: Any, psi: Any) -> Any:
@@ -188,7 +198,7 @@ def test_the_gates_are_the_query_of_the_encoding_and_fusing_keeps_them(roofline:
     by_definition = np.exp(-1j * phi) * (g + np.expm1(2j * phi) * encoding.lift(encoding.lower(g)))
     np.testing.assert_allclose(by_gates, by_definition, atol=1e-12)
 
-    once, repeated = roofline.fuse(circuit.gates), roofline.fuse_repeated(circuit.gates)
+    once, repeated = gate_fusion.fuse(circuit.gates), gate_fusion.fuse_repeated(circuit.gates)
     assert [len(g.targets) for g in once] == [5, 9, 5] and [len(g.targets) for g in repeated] == [9, 5]
     np.testing.assert_allclose(applied(once, start), applied(circuit.gates, start), atol=1e-12)
     three = applied(circuit.gates * 3, start)
