@@ -167,7 +167,7 @@ class Bench:
     def seconds_a_query(self, program: Any, kernel: str, dtype: str, *state: Any) -> float:
         """Of a program's kernels alone, launched in a row."""
         phases = [self.phases] * (2 if kernel == "gram_query" else 1)
-        queries = gpu_programs._Queries(self.backend, kernel, phases, dtype, None)
+        queries = gpu_programs.Queries(self.backend, kernel, phases, dtype, None)
         return self.seconds(partial(program.queries, queries, *state)) / self.sizes.queries
 
     def encoding(self, pattern: str, rows: int, name: str = "walk") -> Any:
@@ -366,7 +366,7 @@ def launches(bench: Bench) -> Iterator[Row]:
     encoding, phases = bench.encoding("random", n), np.resize(bench.phases, count)
     for kernel in MODES.values():
         program, buffers = bench.program(kernel, encoding, "complex128")
-        queries = gpu_programs._Queries(bench.backend, kernel, [phases], "complex128", None)
+        queries = gpu_programs.Queries(bench.backend, kernel, [phases], "complex128", None)
 
         def all_queries(program: Any = program, queries: Any = queries, buffers: Any = buffers) -> None:
             queries._first.fill(0)  # a graph moves the counter on

@@ -46,7 +46,7 @@ def subspace_program(backend: GpuBackend, encodings: Sequence[Any]) -> SubspaceP
     return SubspaceProgram(backend, encodings) if explicit else None
 
 
-class _Queries:
+class Queries:
     """The phases of one or more systems on the device, query by query, and the loop over them.
 
     `phases` are reflection phases in the order in which they act, the one before the first query left out; (queries,)
@@ -161,7 +161,7 @@ class WalkProgram:
 
     def run(self, phases: Sequence[Any], starts: Sequence[Any], side: Side) -> list[tuple[Any, Any]]:
         xp, rows = self.backend.xp, self.rows
-        queries = _Queries(self.backend, "walk_query", [p[:-1][::-1] for p in phases], self.dtype, rows.systems)
+        queries = Queries(self.backend, "walk_query", [p[:-1][::-1] for p in phases], self.dtype, rows.systems)
         # T v exp(i phi_d): what the phase before the first query leaves
         first = [cmath.exp(1j * p[-1]) * v for p, v in zip(phases, starts, strict=True)]
         v = xp.ascontiguousarray(_joined(xp, first).T.astype(self.dtype))
@@ -187,11 +187,11 @@ class WalkProgram:
     def _shape(self) -> tuple[Any, ...]:
         return np.int64(self.size), np.int32(self.rows.count)
 
-    def _launch(self, queries: _Queries, part: str, columns: int, *arguments: Any) -> None:
+    def _launch(self, queries: Queries, part: str, columns: int, *arguments: Any) -> None:
         kernel = queries.kernel(f"walk_{part}<{REALS[np.dtype(self.dtype).name]}, {self.lanes}>")
         kernel((_blocks(self.rows.count * self.lanes), columns), (THREADS,), arguments)
 
-    def queries(self, queries: _Queries, buffers: Sequence[Any]) -> None:
+    def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
         """All queries on the two buffers in turn, the first one from buffers[0] into buffers[1]."""
         tables = (*self._shape, self.starts, self.gather, self.amplitude, self.slack)
 
@@ -216,7 +216,7 @@ class MatchingProgram:
 
     def run(self, phases: Sequence[Any], starts: Sequence[Any], side: Side) -> list[tuple[Any, Any]]:
         xp, (phi,), (start,) = self.backend.xp, phases, starts
-        queries = _Queries(self.backend, "matching_query", [phi[:-1][::-1]], self.dtype, None)
+        queries = Queries(self.backend, "matching_query", [phi[:-1][::-1]], self.dtype, None)
         psi = self.encoding.lift(cmath.exp(1j * phi[-1]) * start)
         buffers = [xp.ascontiguousarray(psi.T.astype(self.dtype, copy=False))]
         del psi
@@ -225,7 +225,7 @@ class MatchingProgram:
         psi = buffers[queries.count % 2].T
         return [(psi, self.encoding.lower(psi))]
 
-    def queries(self, queries: _Queries, buffers: Sequence[Any]) -> None:
+    def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
         """All queries on the two buffers in turn, the first one from buffers[0] into buffers[1]."""
         kernel = queries.kernel(f"matching_query<{REALS[self.dtype.name]}>")
         columns, size = buffers[0].shape
@@ -261,7 +261,7 @@ class GramProgram:
         order = np.concatenate([[0.0] if side == "left" else [], phi[::-1]])
         ends_right = len(order) % 2 == 1
         pairs = np.append(order, [0.0] * ends_right).reshape(-1, 2)
-        queries = _Queries(self.backend, "gram_query", [pairs[:, 0], pairs[:, 1]], self.dtype, None)
+        queries = Queries(self.backend, "gram_query", [pairs[:, 0], pairs[:, 1]], self.dtype, None)
         v = xp.ascontiguousarray(start.T.astype(self.dtype)) if side == "right" else xp.zeros(
             (len(psi), self.columns), dtype=self.dtype
         )  # fmt: skip
@@ -269,7 +269,7 @@ class GramProgram:
         psi = psi.T
         return [(psi, v.T if ends_right else self.encoding.lower(psi, "left"))]
 
-    def queries(self, queries: _Queries, psi: Any, v: Any) -> None:
+    def queries(self, queries: Queries, psi: Any, v: Any) -> None:
         """All passes over psi in place; v is T_R^t psi, before them and after."""
         real, planes = REALS[self.dtype.name], len(psi)
         rows, sums = queries.kernel(f"gram_rows<{real}>"), queries.kernel(f"gram_columns<{real}>")
@@ -314,9 +314,7 @@ class SubspaceProgram:
 
     def run(self, phases: Sequence[Any], starts: Sequence[Any]) -> list[tuple[Any, Any]]:
         xp = self.backend.xp
-        queries = _Queries(
-            self.backend, "subspace_query", [p[:-1][::-1] for p in phases], self.dtype, self.rows.systems
-        )
+        queries = Queries(self.backend, "subspace_query", [p[:-1][::-1] for p in phases], self.dtype, self.rows.systems)
         first = [cmath.exp(2j * p[-1]) * v for p, v in zip(phases, starts, strict=True)]
         u = xp.ascontiguousarray(_joined(xp, first).astype(self.dtype))
         buffers = [u, xp.zeros_like(u)]
@@ -324,7 +322,7 @@ class SubspaceProgram:
         ends = [(len(p) - 1) % 2 for p in phases]
         return [(buffers[end][part], buffers[1 - end][part]) for end, part in zip(ends, self.rows.parts(), strict=True)]
 
-    def queries(self, queries: _Queries, buffers: Sequence[Any]) -> None:
+    def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
         """All queries; each reads the u in one buffer and writes the new one over the v in the other."""
         columns, real = buffers[0].shape[1], REALS[self.dtype.name]
         together = COLUMNS[0] if columns == 1 else COLUMNS[-1]

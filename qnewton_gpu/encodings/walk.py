@@ -51,11 +51,28 @@ class WalkEncoding(ExplicitSymmetric):
 
     @cached_property
     def register(self) -> WalkRegister:
-        """The tables of T and S; built on the host, where the transpose permutation comes from."""
+        """The tables of T and S: those of a sparse matrix are made on the host, those of a dense one where it is."""
+        return self._register_of_sparse() if self.operator.sparse else self._register_of_dense()
+
+    def _register_of_dense(self) -> WalkRegister:
+        xp, H = self.backend.xp, self.operator.matrix
+        stored = H != 0  # sgn(0) = 0 would break S S = I
+        row, column = xp.nonzero(stored)
+        number = xp.cumsum(stored.ravel()).reshape(H.shape) - 1
+        value = H[row, column]
+        transposed = number[column, row] + 2 * column
+        return WalkRegister(
+            starts=xp.concatenate([xp.zeros(1, dtype=np.int32), number[:, -1].astype(np.int32) + np.int32(1)]),
+            gather=(transposed | xp.where(value < 0, SIGN, 0)).astype(np.uint32),
+            amplitude=xp.sqrt(abs(value) / self.alpha),
+            slack=xp.sqrt(xp.maximum(1 - abs(H).sum(axis=1) / self.alpha, 0.0)),
+        )
+
+    def _register_of_sparse(self) -> WalkRegister:
         import scipy.sparse as sp
 
-        H = sp.csr_array(self.operator.host, copy=True)
-        H.eliminate_zeros()  # sgn(0) = 0 would break S S = I
+        H = sp.csr_array(self.operator.matrix, copy=True)
+        H.eliminate_zeros()
         H.sort_indices()
         n, nnz = H.shape[0], H.nnz
         place = np.arange(nnz) + 2 * np.repeat(np.arange(n), np.diff(H.indptr))  # of each entry in the register

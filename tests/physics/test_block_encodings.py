@@ -125,3 +125,11 @@ def test_gram_is_two_isometries_whose_product_is_the_damped_factor(H: GramOperat
     assert np.allclose(encoding.rmatvec(np.eye(m + n)), damped.T / encoding.alpha, rtol=0, atol=1e-14)
     assert encoding.alpha == pytest.approx(np.sqrt((G**2).sum() + H.damping), rel=1e-14)
     assert np.linalg.svd(damped / encoding.alpha)[1].min() >= 1 / encoding.kappa - 1e-14
+
+
+@given(H=symmetric_matrices())
+def test_the_walk_register_of_a_dense_matrix_is_that_of_the_same_sparse_one(H) -> None:
+    one, two = (encode(as_operator(A, CPU), CPU, "walk").register for A in (array(H), sp.csr_array(array(H))))
+    for part in ("starts", "gather", "amplitude", "slack"):
+        a, b = getattr(one, part), getattr(two, part)
+        assert a.dtype == b.dtype and a.shape == b.shape and np.allclose(a, b, rtol=1e-14, atol=1e-15)

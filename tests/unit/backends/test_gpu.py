@@ -164,20 +164,23 @@ def one_step(backend: Any, curvature: str, mode: str) -> tuple[Any, Any]:
     return optimizer, (x, y)
 
 
-@pytest.mark.parametrize("curvature", ["ggn", "hessian"])
-def test_a_step_brings_only_scalars_to_the_host_in_the_rehearsal(curvature: str) -> None:
+@pytest.mark.parametrize(("curvature", "mode"), [("ggn", "subspace"), ("hessian", "subspace"), ("hessian", "auto")])
+def test_a_step_brings_only_scalars_to_the_host_in_the_rehearsal(curvature: str, mode: str) -> None:
     with rehearse() as backend:
-        optimizer, batch = one_step(backend, curvature, "subspace")
+        optimizer, batch = one_step(backend, curvature, mode)
         before = cupy_standin.Transfers.to_host
         report = optimizer.step(*batch)
         brought = cupy_standin.Transfers.to_host - before
     assert report.accepted and report.systems[0]["queries"] > 0
-    print(f"{curvature}: {brought} bytes to the host in a step")
+    assert report.systems[0]["mode"] == ("fused" if mode == "auto" else mode)
+    print(f"{curvature}, {mode}: {brought} bytes to the host in a step")
     assert 0 < brought <= LARGEST_TRANSFER
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("curvature", "mode"), [("ggn", "subspace"), ("ggn", "fused"), ("hessian", "subspace")])
+@pytest.mark.parametrize(
+    ("curvature", "mode"), [("ggn", "subspace"), ("ggn", "auto"), ("hessian", "subspace"), ("hessian", "auto")]
+)
 def test_a_step_brings_only_scalars_to_the_host(gpu: Any, curvature: str, mode: str) -> None:
     """Counted by the profiler: every copy from the device, whoever made it."""
     optimizer, batch = one_step(gpu, curvature, mode)
