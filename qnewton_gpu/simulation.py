@@ -161,8 +161,9 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
     check_memory("mode", needed, backend, remedy)
     outcomes: dict[int, Outcome] = {}
 
-    def kind(place: int) -> tuple[str, str, str]:
-        return runs[place].mode, runs[place].encoding.name, runs[place].side
+    def kind(place: int) -> tuple[str, str, str, int]:
+        run = runs[place]
+        return run.mode, run.encoding.name, run.side, run.start.shape[1]
 
     try:
         for (mode, *_), places in groupby(sorted(range(len(runs)), key=kind), key=kind):

@@ -26,6 +26,8 @@ STRETCH = 32
 SHARED_BYTES = 48 * 1024
 LARGEST_REGISTER = 2**31
 """Amplitudes that the gather index of a register can name: 31 bits and a sign."""
+MOST_COLUMNS = 65535
+"""Blocks that a grid may have in y."""
 NULL = np.uint64(0)
 
 
@@ -137,6 +139,12 @@ def _lanes(slots_a_row: float, held: int) -> int:
     return next((lanes for lanes in LANES if lanes * held >= slots_a_row), LANES[-1])
 
 
+def _check_columns(columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        problem = f"{columns} right-hand sides are more than the {MOST_COLUMNS} that a kernel takes at once"
+        raise NotEnoughMemoryError("b", problem, "Solve them in parts")
+
+
 def _blocks(threads: int, block: int = THREADS) -> int:
     return -(-threads // block)
 
@@ -166,6 +174,7 @@ class WalkProgram:
         first = [cmath.exp(1j * p[-1]) * v for p, v in zip(phases, starts, strict=True)]
         v = xp.ascontiguousarray(_joined(xp, first).T.astype(self.dtype))
         columns = len(v)
+        _check_columns(columns)
         buffers = [xp.empty((columns, self.size), dtype=self.dtype) for _ in range(2)]
         self._launch(queries, "lift", columns, v, buffers[0], *self._shape, self.starts, self.amplitude, self.slack)
         self.queries(queries, buffers)
@@ -229,6 +238,7 @@ class MatchingProgram:
         """All queries on the two buffers in turn, the first one from buffers[0] into buffers[1]."""
         kernel = queries.kernel(f"matching_query<{REALS[self.dtype.name]}>")
         columns, size = buffers[0].shape
+        _check_columns(columns)
         grid = (_blocks(self.rows, self.threads), columns)
         shared = self.colours * self.threads * self.dtype.itemsize if self.in_shared_memory else 0
         sizes = (np.int64(size), np.int32(self.rows), np.int32(self.colours))
@@ -272,6 +282,7 @@ class GramProgram:
     def queries(self, queries: Queries, psi: Any, v: Any) -> None:
         """All passes over psi in place; v is T_R^t psi, before them and after."""
         real, planes = REALS[self.dtype.name], len(psi)
+        _check_columns(planes)
         rows, sums = queries.kernel(f"gram_rows<{real}>"), queries.kernel(f"gram_columns<{real}>")
         partial = self.backend.xp.empty((planes, self.tiles, self.columns), dtype=self.dtype)
         sizes, itemsize = (np.int32(self.rows), np.int32(self.columns)), self.dtype.itemsize
@@ -325,6 +336,7 @@ class SubspaceProgram:
     def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
         """All queries; each reads the u in one buffer and writes the new one over the v in the other."""
         columns, real = buffers[0].shape[1], REALS[self.dtype.name]
+        _check_columns(columns)
         together = COLUMNS[0] if columns == 1 else COLUMNS[-1]
         lanes = 32 if self.dense else self.lanes
         name = (
