@@ -11,6 +11,7 @@
 //   a thread stay in registers over all rows; further ones go through memory. gram_columns: 32 columns a block, the
 //   tiles spread over blockDim.y and added in a fixed order.
 // complex: 2 * real bytes
+// Up to HELD * MOST_THREADS = 2048 columns, a pass moves (wider rows are written and read once more each):
 // bytes: 2 * complex * (rows + 1) * columns + real * rows * columns + 3 * complex * tiles * columns
 // flops: 32 * (rows + 1) * columns
 // per amplitude (complex128, two queries): 40 bytes, 32 flops

@@ -102,11 +102,10 @@ def choose_mode(
     check_mode(mode, encoding.name)
     if mode != "auto":
         return mode
-    rate = backend.register_bytes_per_second
-    if rate is None:
+    if encoding.name not in backend.register_kernels:
         return "subspace"
     needed = predicted_bytes("fused", encoding.operator.shape[0], encoding.register_size, columns, backend)
-    seconds = queries * BYTES_A_QUERY * encoding.register_size * columns / rate
+    seconds = queries * BYTES_A_QUERY * encoding.register_size * columns / backend.register_bytes_per_second
     fits = needed <= budget.memory_share * backend.available_bytes() and seconds <= budget.seconds
     return "fused" if fits else "subspace"
 
@@ -176,8 +175,9 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
 
 
 def _subspace(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
-    kernels = all(run.queries for run in runs)
-    program = backend.subspace_program([run.encoding for run in runs]) if kernels else None
+    program = backend.subspace_program([run.encoding for run in runs])
+    if program is None and len(runs) > 1:
+        return [outcome for run in runs for outcome in _subspace([run], backend)]
     if program is None:
         vectors = [_two_vectors(run, backend) for run in runs]
     else:
@@ -212,7 +212,7 @@ def _of_two_vectors(run: Run, x: Any, y: Any, image: Any, backend: Backend) -> O
     common = cmath.exp(-1j * math.fsum(run.phases))
     x = x * common
     norm = encoding.inner(x, x, side).real
-    if run.queries == 0:
+    if y is None or run.queries == 0:
         return _outcome(run, x.real, norm, lambda: encoding.lift(x, side), xp)
     y, image = y * common, image * common
     norm = norm + encoding.inner(y, y, other(side)).real + 2 * encoding.inner(x, image, side).real
@@ -225,6 +225,8 @@ def _of_two_vectors(run: Run, x: Any, y: Any, image: Any, backend: Backend) -> O
 
 def _fused(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
     program = backend.register_program([run.encoding for run in runs])
+    if program is None and len(runs) > 1:
+        return [outcome for run in runs for outcome in _fused([run], backend)]
     if program is None:
         registers = [_whole_register(run, backend) for run in runs]
     else:

@@ -129,10 +129,10 @@ class Backend(Protocol):
     register_bytes: tuple[int, int]
     """Taken by a whole register for each amplitude: by each column, and once for the tables."""
 
-    @property
-    def register_bytes_per_second(self) -> float | None:
-        """Rate at which queries stream a register, a cautious one; None where registers are kept on request only."""
-        ...
+    register_kernels: tuple[str, ...]
+    """Encodings whose registers have kernels here: those that mode="auto" keeps. The others are kept on request."""
+    register_bytes_per_second: float
+    """Rate at which these kernels stream a register, a cautious one."""
 
     @property
     def out_of_memory(self) -> tuple[type[Exception], ...]:

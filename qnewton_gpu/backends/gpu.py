@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import stages
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, NotEnoughMemoryError
 from . import factorisations
 
 if TYPE_CHECKING:
@@ -32,17 +32,25 @@ class GpuBackend:
 
     name = "gpu"
     register_bytes = (56, 16)
+    register_kernels = ("walk", "matching", "gram")
     register_bytes_per_second = 1e12  # slower than any GPU this runs on: the budget of mode="auto" is a bound
+
+    _in_use: int | None = None
 
     def __init__(self, index: int = 0) -> None:
         self.xp, torch = _libraries(index)
-        self.index = index
+        if GpuBackend._in_use not in (None, index):
+            problem = f"this process computes on GPU {GpuBackend._in_use} already"
+            raise BackendUnavailableError("backend", problem, "Use one process for each GPU")
+        GpuBackend._in_use = self.index = index
         torch.cuda.set_device(index)
         self.xp.cuda.Device(index).use()
         self._share_memory_and_stream(torch)
         self.torch_device = torch.from_dlpack(self.xp.empty(1)).device
         self.out_of_memory = (MemoryError, torch.OutOfMemoryError)
         self._modules: dict[Source, Any] = {}
+        self._exhausted: Exception | None = None
+        self._kernels: dict[tuple[Source, str], Any] = {}
         stages.use_device_clock(_EventClock(self.xp))
 
     def _share_memory_and_stream(self, torch: ModuleType) -> None:
@@ -78,6 +86,9 @@ class GpuBackend:
         return importlib.import_module("torch").from_dlpack(array)
 
     def csr(self, matrix: Any) -> Any:
+        if matrix.nnz >= 2**31:
+            problem = f"has {matrix.nnz} entries, and 32 bits index them on a GPU"
+            raise NotEnoughMemoryError("A", problem, 'Use backend="cpu"')
         sparse = importlib.import_module("cupyx.scipy.sparse")
         parts = [self.xp.asarray(part) for part in (matrix.data, *_int32(matrix.indices, matrix.indptr))]
         return sparse.csr_matrix(tuple(parts), shape=matrix.shape)
@@ -91,7 +102,13 @@ class GpuBackend:
         return xp.ascontiguousarray(matrix @ real).view(xp.complex128).reshape(matrix.shape[0], k)
 
     def row_sums(self, values: Any, starts: Any) -> Any:
-        return self.xp.add.reduceat(values, starts, axis=0)
+        # a product with ones: CuPy's reduceat is a difference of cumulated sums, which cancels
+        xp, count = self.xp, len(values)
+        first = xp.concatenate([starts.astype(np.int32), xp.full(1, count, dtype=np.int32)])
+        ones = importlib.import_module("cupyx.scipy.sparse").csr_matrix(
+            (xp.ones(count), xp.arange(count, dtype=np.int32), first), shape=(len(starts), count)
+        )
+        return self.real_product(ones, values)
 
     def cholesky_solve(self, matrix: Any, rhs: Any) -> Any:
         return self.asarray(factorisations.cholesky_solve(self.to_torch(matrix), self.to_torch(rhs)))
@@ -133,7 +150,9 @@ class GpuBackend:
             self._modules[source] = self.xp.RawModule(
                 code=source.text, options=source.options, name_expressions=source.name_expressions
             )
-        return self._modules[source].get_function(expression)
+        if (source, expression) not in self._kernels:
+            self._kernels[source, expression] = self._modules[source].get_function(expression)
+        return self._kernels[source, expression]
 
     @cached_property
     def custatevec(self) -> tuple[ModuleType, int]:
@@ -145,15 +164,28 @@ class GpuBackend:
             raise BackendUnavailableError("mode", f"cuStateVec cannot be used ({problem})", INSTALL) from None
         cuda = importlib.import_module("torch").cuda
         library.set_stream(handle, self._torch_stream.cuda_stream)
-        library.set_device_mem_handler(
-            handle,
-            (
-                lambda size, stream: cuda.caching_allocator_alloc(max(size, 1), self.index),
-                lambda pointer, size, stream: cuda.caching_allocator_delete(pointer),
-                "torch",
-            ),
-        )
+        release = lambda pointer, size, stream: cuda.caching_allocator_delete(pointer)  # noqa: E731
+        library.set_device_mem_handler(handle, (self._workspace, release, "torch"))
         return library, handle
+
+    def _workspace(self, size: int, stream: int) -> int:
+        try:
+            pointer: int = importlib.import_module("torch").cuda.caching_allocator_alloc(max(size, 1), self.index)
+        except self.out_of_memory as problem:
+            self._exhausted = problem  # cuStateVec makes a status of its own of it
+            raise
+        return pointer
+
+    def call_custatevec(self, function: str, *arguments: Any) -> Any:
+        """A function of cuStateVec on this backend's handle; memory that runs out raises what it raises elsewhere."""
+        library, handle = self.custatevec
+        try:
+            return getattr(library, function)(handle, *arguments)
+        except Exception:
+            if self._exhausted is not None:
+                problem, self._exhausted = self._exhausted, None
+                raise problem from None
+            raise
 
 
 class _EventClock:

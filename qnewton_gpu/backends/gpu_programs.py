@@ -28,14 +28,15 @@ LARGEST_REGISTER = 2**31
 """Amplitudes that the gather index of a register can name: 31 bits and a sign."""
 MOST_COLUMNS = 65535
 """Blocks that a grid may have in y."""
+BATCHED_ENTRIES = 2**24
+"""Matrix entries of systems that share launches: larger ones fill a GPU alone, and are not copied behind each other."""
 NULL = np.uint64(0)
 
 
 def register_program(backend: GpuBackend, encodings: Sequence[Any]) -> Any:
     """The program for these encodings, or None where there are no kernels for them."""
-    names = {encoding.name for encoding in encodings}
-    if names == {"walk"}:
-        return WalkProgram(backend, encodings)
+    if {encoding.name for encoding in encodings} == {"walk"}:
+        return WalkProgram(backend, encodings) if _small_enough(encodings) else None
     alone = {"matching": MatchingProgram, "gram": GramProgram}
     if len(encodings) == 1 and hasattr(encodings[0], "register") and encodings[0].name in alone:
         return alone[encodings[0].name](backend, encodings[0])
@@ -45,7 +46,11 @@ def register_program(backend: GpuBackend, encodings: Sequence[Any]) -> Any:
 def subspace_program(backend: GpuBackend, encodings: Sequence[Any]) -> SubspaceProgram | None:
     """The recurrence for symmetric encodings of explicit matrices, or None."""
     explicit = all(e.symmetric and hasattr(e.operator, "on_device") for e in encodings)
-    return SubspaceProgram(backend, encodings) if explicit else None
+    return SubspaceProgram(backend, encodings) if explicit and _small_enough(encodings) else None
+
+
+def _small_enough(encodings: Sequence[Any]) -> bool:
+    return len(encodings) == 1 or sum(e.operator.nonzeros for e in encodings) <= BATCHED_ENTRIES
 
 
 class Queries:
@@ -141,7 +146,7 @@ def _lanes(slots_a_row: float, held: int) -> int:
 
 def _check_columns(columns: int) -> None:
     if columns > MOST_COLUMNS:
-        problem = f"{columns} right-hand sides are more than the {MOST_COLUMNS} that a kernel takes at once"
+        problem = "has more right-hand sides than a kernel takes at once"
         raise NotEnoughMemoryError("b", problem, "Solve them in parts")
 
 
@@ -196,8 +201,11 @@ class WalkProgram:
     def _shape(self) -> tuple[Any, ...]:
         return np.int64(self.size), np.int32(self.rows.count)
 
+    def _kernel(self, queries: Queries, part: str) -> Any:
+        return queries.kernel(f"walk_{part}<{REALS[np.dtype(self.dtype).name]}, {self.lanes}>")
+
     def _launch(self, queries: Queries, part: str, columns: int, *arguments: Any) -> None:
-        kernel = queries.kernel(f"walk_{part}<{REALS[np.dtype(self.dtype).name]}, {self.lanes}>")
+        kernel = self._kernel(queries, part)
         kernel((_blocks(self.rows.count * self.lanes), columns), (THREADS,), arguments)
 
     def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
@@ -207,6 +215,8 @@ class WalkProgram:
         def query(offset: int) -> None:
             psi, result = buffers[offset % 2], buffers[1 - offset % 2]
             self._launch(queries, "query", len(psi), psi, result, *tables, *queries.arguments(offset))
+
+        self._kernel(queries, "query")  # loaded before a recording begins
 
         queries.run(query)
 
@@ -336,8 +346,8 @@ class SubspaceProgram:
     def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
         """All queries; each reads the u in one buffer and writes the new one over the v in the other."""
         columns, real = buffers[0].shape[1], REALS[self.dtype.name]
-        _check_columns(columns)
         together = COLUMNS[0] if columns == 1 else COLUMNS[-1]
+        _check_columns(_blocks(columns, together))
         lanes = 32 if self.dense else self.lanes
         name = (
             f"subspace_query_dense<{real}, {together}>"

@@ -18,6 +18,8 @@ CUDA_C_64F, COMPUTE_64F, ROW_MAJOR, RANDNUM_ORDER = (
     1,
     0,
 )  # cudaDataType, ComputeType, MatrixLayout, SamplerOutput
+TARGETS_FROM_HOST = 5
+"""Matrices on more qubits than these are kept on the device."""
 
 
 class CuStateVector:
@@ -30,48 +32,49 @@ class CuStateVector:
         self._bits = num_qubits + len(self.column_qubits)
         self._planes = backend.xp.zeros((1 << len(self.column_qubits), 1 << num_qubits), dtype=np.complex128)
         self._planes[: self.columns, :n] = start.T
-        self._library, self._handle = backend.custatevec
-        self._tables: dict[int, tuple[Gate, tuple[Any, Any, Any]]] = {}
+        backend.custatevec  # noqa: B018  raises at once where it cannot be used
+        self._tables: dict[int, tuple[tuple[int, int, int], tuple[Any, ...]]] = {}
 
     @property
     def amplitudes(self) -> Any:
         return self._planes[: self.columns].T
 
     @property
-    def _state(self) -> tuple[int, int, int, int]:
-        return self._handle, self._planes.data.ptr, CUDA_C_64F, self._bits
+    def _state(self) -> tuple[int, int, int]:
+        return self._planes.data.ptr, CUDA_C_64F, self._bits
 
     def apply(self, gate: Gate) -> None:
         permutation, diagonal, matrix = self._tables_of(gate)
         if isinstance(gate, MatrixGate):
-            self._library.apply_matrix(
-                *self._state, matrix.ctypes.data, CUDA_C_64F, ROW_MAJOR, 0,
+            self.backend.call_custatevec(
+                "apply_matrix", *self._state, matrix, CUDA_C_64F, ROW_MAJOR, 0,
                 gate.targets, len(gate.targets), gate.controls, gate.control_values, len(gate.controls),
                 COMPUTE_64F, 0, 0,
             )  # fmt: skip
             return
-        self._library.apply_generalized_permutation_matrix(
-            *self._state, permutation.data.ptr if permutation is not None else 0,
-            diagonal.data.ptr if diagonal is not None else 0, CUDA_C_64F, 0,
+        self.backend.call_custatevec(
+            "apply_generalized_permutation_matrix", *self._state, permutation, diagonal, CUDA_C_64F, 0,
             gate.targets, len(gate.targets), (), (), 0, 0, 0,
         )  # fmt: skip
 
-    def _tables_of(self, gate: Gate) -> tuple[Any, Any, Any]:
-        """Permutation and diagonal on the device, matrix on the host: made once, for a program repeats its gates.
+    def _tables_of(self, gate: Gate) -> tuple[int, int, int]:
+        """Addresses of permutation, diagonal and matrix, 0 for none; made once, for a program repeats its gates.
 
-        They stay until the state goes, because the device may read them after the call that named them.
+        All but small matrices are on the device. They stay until the state goes, because the device may read them
+        after the call that named them.
         """
         if id(gate) not in self._tables:
-            xp, permutation, diagonal, matrix = self.backend.xp, None, None, None
+            arrays: list[Any] = [None, None, None]
             if isinstance(gate, MatrixGate):
                 matrix = np.ascontiguousarray(gate.matrix, dtype=np.complex128)
+                arrays[2] = matrix if len(gate.targets) <= TARGETS_FROM_HOST else self.backend.xp.asarray(matrix)
             else:
-                if gate.permutation is not None:
-                    permutation = xp.asarray(gate.permutation, dtype=np.int64)
-                if gate.diagonal is not None:
-                    diagonal = xp.asarray(gate.diagonal, dtype=np.complex128)
-            self._tables[id(gate)] = (gate, (permutation, diagonal, matrix))  # the gate, so that its id stays its own
-        return self._tables[id(gate)][1]
+                for place, (table, kind) in enumerate(((gate.permutation, np.int64), (gate.diagonal, np.complex128))):
+                    arrays[place] = None if table is None else self.backend.xp.asarray(table, dtype=kind)
+            first, second, third = map(_address, arrays)
+            # the gate as well, so that its id stays its own
+            self._tables[id(gate)] = (first, second, third), (gate, *arrays)
+        return self._tables[id(gate)][0]
 
     def run(self, circuit: Circuit) -> None:
         for gate in circuit.gates:
@@ -83,29 +86,44 @@ class CuStateVector:
         pivot, masked = (zeros[0], zeros[1:]) if zeros else (0, ())
         sums = self.backend.xp.empty((1 << len(self.column_qubits), 2))
         ordering = (pivot, *self.column_qubits)
-        self._library.abs2sum_array(
-            *self._state, sums.data.ptr, ordering, len(ordering), (0,) * len(masked), masked, len(masked)
+        self.backend.call_custatevec(
+            "abs2sum_array",
+            *self._state,
+            sums.data.ptr,
+            ordering,
+            len(ordering),
+            (0,) * len(masked),
+            masked,
+            len(masked),
         )
         return (sums[:, 0] if zeros else sums.sum(axis=1))[: self.columns]
 
     def postselect(self, qubits: Iterable[int]) -> Any:
         zeros, xp = tuple(qubits), self.backend.xp
         probability = self.probability(zeros)
-        self._library.collapse_by_bit_string(*self._state, (0,) * len(zeros), zeros, len(zeros), 1.0)
+        if zeros:
+            self.backend.call_custatevec(
+                "collapse_by_bit_string", *self._state, (0,) * len(zeros), zeros, len(zeros), 1.0
+            )
         self._planes[: self.columns] /= xp.sqrt(xp.where(probability > 0, probability, 1.0))[:, None]
         return probability
 
     def sample(self, shots: int, seed: int, column: int = 0) -> np.ndarray:
-        library, plane = self._library, self._planes[column]
-        sampler, needed = library.sampler_create(self._handle, plane.data.ptr, CUDA_C_64F, self.num_qubits, shots)
+        call, plane = self.backend.call_custatevec, self._planes[column]
+        sampler, needed = call("sampler_create", plane.data.ptr, CUDA_C_64F, self.num_qubits, shots)
         try:
             workspace = self.backend.xp.empty(max(needed, 1), dtype=np.uint8)
-            library.sampler_preprocess(self._handle, sampler, workspace.data.ptr, needed)
+            call("sampler_preprocess", sampler, workspace.data.ptr, needed)
             drawn, found = np.random.default_rng(seed).random(shots), np.empty(shots, dtype=np.int64)
-            library.sampler_sample(
-                self._handle, sampler, found.ctypes.data, range(self.num_qubits), self.num_qubits,
-                drawn.tolist(), shots, RANDNUM_ORDER,
-            )  # fmt: skip
+            call("sampler_sample", sampler, found.ctypes.data, range(self.num_qubits), self.num_qubits,
+                 drawn.tolist(), shots, RANDNUM_ORDER)  # fmt: skip
         finally:
-            library.sampler_destroy(sampler)
+            self.backend.custatevec[0].sampler_destroy(sampler)
         return found
+
+
+def _address(array: Any) -> int:
+    if array is None:
+        return 0
+    address: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr
+    return address

@@ -5,6 +5,8 @@ On a CPU it runs the GPU backend as a rehearsal on stand-ins; `make test-gpu` ru
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,23 @@ from qnewton_gpu.simulation import RegisterBudget, Run, choose_mode, run_sequenc
 from qnewton_gpu.training import TrainConfig, Training
 
 CPU = qn.select_backend("cpu")
+
+
+@contextmanager
+def launches(backend: Any, expected: int) -> Iterator[None]:
+    """Where the kernels can be counted, in the rehearsal: as many were launched as are expected."""
+    from standins.cupy_standin import RawModule
+
+    before = RawModule.launches
+    yield
+    if "rehearsal" in backend.device:
+        assert RawModule.launches - before == expected
+
+
+def recorded(queries: int, launches_each: int = 1) -> int:
+    """Launches of a sequence: those of its queries, and one to move the counter on after each graph."""
+    graphs = queries // 32 if queries >= 64 else 0
+    return queries * launches_each + graphs
 
 
 def well_conditioned(n: int, density: float = 1.0, indefinite: bool = True) -> np.ndarray:
@@ -53,6 +72,12 @@ def test_arrays_cross_and_come_back(backend: Any) -> None:
     assert backend.asarray(torch.ones(2, requires_grad=True)).shape == (2,)
     assert str(tensor.device) == str(torch.zeros(1, device=backend.torch_device).device)
     assert backend.available_bytes() > 2**20 and backend.device
+
+
+def test_sums_of_rows(backend: Any) -> None:
+    values = np.arange(12.0).reshape(6, 2) * (1 + 1j)
+    sums = backend.row_sums(backend.asarray(values), backend.asarray(np.array([0, 1, 4])))
+    assert np.allclose(backend.to_numpy(sums), (1 + 1j) * np.array([[0, 1], [12, 15], [18, 20]]))
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -92,7 +117,9 @@ def test_registers_are_those_of_the_cpu(backend: Any, n: int, name: str, queries
     expected = run_sequence(encode(as_operator(H, CPU), CPU, name), phases, start, CPU, mode="fused")
     encoding = encode(as_operator(H, backend), backend, name)
     for mode in ("fused", "subspace"):
-        outcome = run_sequence(encoding, phases, backend.asarray(start), backend, mode=mode)
+        kernels = recorded(queries) + 2 * (name == "walk" and mode == "fused")  # lift and lower
+        with launches(backend, 0 if name == "dilation" and mode == "fused" else kernels):
+            outcome = run_sequence(encoding, phases, backend.asarray(start), backend, mode=mode)
         assert outcome.queries == queries
         for part in ("amplitudes", "success_probability", "register_norm"):
             found = backend.to_numpy(getattr(outcome, part))
@@ -110,7 +137,9 @@ def test_gram_registers_are_those_of_the_cpu(backend: Any, m: int, n: int, side:
     phases = np.random.default_rng(queries).uniform(-3, 3, queries + 1)
     cpu, here = (encode(GramOperator(G, 0.4, b), b, "gram") for b in (CPU, backend))
     expected = run_sequence(cpu, phases, start, CPU, side=side, mode="fused")
-    outcome = run_sequence(here, phases, backend.asarray(start), backend, side=side, mode="fused")
+    passes = (queries + 2) // 2 if side == "right" else (queries + 3) // 2  # a right and a left phase in each
+    with launches(backend, recorded(passes, 2)):
+        outcome = run_sequence(here, phases, backend.asarray(start), backend, side=side, mode="fused")
     assert np.allclose(backend.to_numpy(outcome.register()), expected.register(), rtol=0, atol=1e-12)
     assert np.allclose(backend.to_numpy(outcome.amplitudes), expected.amplitudes, rtol=0, atol=1e-12)
 
@@ -125,13 +154,32 @@ def test_many_systems_of_different_length_in_one_batch(backend: Any, mode: str) 
         Run(encode(as_operator(H, backend), backend, "walk"), p, backend.asarray(v), mode=mode)
         for H, p, v in zip(matrices, phases, starts, strict=True)
     ]
-    for outcome, H, p, v in zip(run_sequences(runs, backend), matrices, phases, starts, strict=True):
+    # three systems of two columns share launches, 71 queries at most; the other one has 40; two lifts, three lowers
+    with launches(backend, recorded(71) + recorded(40) + 5 * (mode == "fused")):
+        outcomes = run_sequences(runs, backend)
+    for outcome, H, p, v in zip(outcomes, matrices, phases, starts, strict=True):
         alone = run_sequence(encode(as_operator(H, CPU), CPU, "walk"), p, v, CPU, mode=mode)
         assert outcome.queries == alone.queries
         for part in ("amplitudes", "success_probability", "register_norm"):
             found = backend.to_numpy(getattr(outcome, part))
             assert np.allclose(found, getattr(alone, part), rtol=0, atol=1e-12)
         assert np.allclose(backend.to_numpy(outcome.register()), alone.register(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gram", "matching"])
+def test_systems_that_cannot_share_launches_have_their_own(backend: Any, name: str) -> None:
+    operators = [as_operator(well_conditioned(n), backend) for n in (4, 6)]
+    if name == "gram":
+        operators = [GramOperator(well_conditioned(n), 0.5, backend) for n in (4, 6)]
+    phases = np.random.default_rng(0).uniform(-3, 3, 6)
+    runs = [
+        Run(encode(o, backend, name), phases, backend.asarray(unit_columns(o.shape[0], 1)), mode="fused")
+        for o in operators
+    ]
+    with launches(backend, 2 * (5 if name == "matching" else 2 * 3)):
+        outcomes = run_sequences(runs, backend)
+    for outcome in outcomes:
+        assert np.allclose(backend.to_numpy(outcome.register_norm), 1, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3])
@@ -295,6 +343,8 @@ def test_running_out_on_the_way_names_the_need_and_the_next_smaller_mode(
 
 
 def test_mode_auto_keeps_the_register_within_its_budget(backend: Any) -> None:
+    dilation = encode(as_operator(well_conditioned(30), backend), backend, "dilation")
+    assert choose_mode("auto", dilation, 100, 1, backend, RegisterBudget()) == "subspace", "it has no kernel"
     encoding = encode(as_operator(well_conditioned(30), backend), backend, "walk")
     chosen = choose_mode("auto", encoding, 100, 1, backend, RegisterBudget())
     assert chosen == ("subspace" if backend.name == "cpu" else "fused")

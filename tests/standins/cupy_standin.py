@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,27 @@ class _Ufunc:
         return _wrap(self.ufunc.reduceat(*_unwrap(args), **_unwrap(options)))
 
 
+class Allocator:
+    """What the backend shares of torch's memory: asked for a little with every new array, so that it is run."""
+
+    functions: tuple[Callable[..., Any], Callable[..., None]] | None = None
+
+    def __init__(self, allocate: Callable[[int, int], int], release: Callable[[int, int], None]) -> None:
+        self.malloc = (allocate, release)
+
+    @classmethod
+    def ask(cls) -> None:
+        if cls.functions is not None:
+            allocate, release = cls.functions
+            release(allocate(64, 0), 0)
+
+    @classmethod
+    def use(cls, functions: Any) -> None:
+        cls.functions = functions
+
+
 def empty(shape: Any, dtype: Any = float) -> ndarray:
+    Allocator.ask()
     made = np.empty(shape, dtype=dtype)
     made.view(np.uint8)[...] = 0xFF  # NaN in every float: whoever reads before writing is found out
     return ndarray(made)
@@ -220,12 +239,17 @@ class RawModule:
     def __init__(self, *, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> None:
         self.library, self.name_expressions = host_kernels.library_of(code, name_expressions), name_expressions
 
-    @cache  # noqa: B019
     def get_function(self, expression: str) -> Callable[..., None]:
+        assert Stream.recording is None, "a kernel is loaded while a stream is recorded"
         assert expression in self.name_expressions
 
         def kernel(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
-            assert all(0 < size < 2**31 for size in grid) and 0 < int(np.prod(block)) <= 1024 and shared_mem <= 49152
+            assert (
+                all(0 < size < 2**31 for size in grid)
+                and (*grid, 1)[1] <= 65535
+                and 0 < int(np.prod(block)) <= 1024
+                and shared_mem <= 49152
+            )
             values = []
             for value in args:
                 assert isinstance(value, (ndarray, np.generic)), f"{type(value)} is passed with an unclear size"
@@ -306,8 +330,8 @@ def modules() -> dict[str, types.ModuleType]:
             runtimeGetVersion=lambda: 0,
         ),
         Device=lambda index: types.SimpleNamespace(use=lambda: None),
-        PythonFunctionAllocator=lambda allocate, release: types.SimpleNamespace(malloc=(allocate, release)),
-        set_allocator=lambda allocator: None,
+        PythonFunctionAllocator=Allocator,
+        set_allocator=Allocator.use,
         Stream=Stream,
         Event=_Event,
         get_elapsed_time=lambda first, last: 1e3 * (last.time - first.time),

@@ -11,6 +11,7 @@ import numpy as np
 
 COMPLEX = {5: np.dtype(np.complex128), 4: np.dtype(np.complex64)}  # cudaDataType
 _samplers: dict[int, dict[str, Any]] = {}
+_handlers: dict[int, Any] = {}
 _numbers = itertools.count(1)
 
 
@@ -39,6 +40,21 @@ def set_stream(handle, stream_id): ...  # type: ignore[no-untyped-def]
 def set_device_mem_handler(handle, handler):  # type: ignore[no-untyped-def]
     allocate, release, name = handler
     assert callable(allocate) and callable(release) and isinstance(name, str)
+    _handlers[handle] = allocate, release
+
+
+class cuStateVecError(Exception):
+    pass
+
+
+def _take_workspace(handle: int) -> None:
+    """Memory for a moment through the handler; as in the library, its exception becomes a status."""
+    allocate, release = _handlers[handle]
+    try:
+        pointer = allocate(64, 0)
+    except Exception:
+        raise cuStateVecError("CUSTATEVEC_STATUS_DEVICE_ALLOCATOR_ERROR") from None
+    release(pointer, 64, 0)
 
 
 def apply_matrix(  # type: ignore[no-untyped-def]
@@ -46,6 +62,7 @@ def apply_matrix(  # type: ignore[no-untyped-def]
     control_bit_values, n_controls, compute_type, extra_workspace, extra_workspace_size_in_bytes,
 ):  # fmt: skip
     assert n_targets == len(targets) and n_controls == len(controls) == len(control_bit_values) and compute_type == 16
+    _take_workspace(handle)
     state = _at(sv, 1 << n_index_bits, COMPLEX[sv_data_type])
     m = _at(matrix, 4**n_targets, COMPLEX[matrix_data_type]).reshape(1 << n_targets, -1)
     m = m if layout == 1 else m.T
@@ -66,6 +83,7 @@ def apply_generalized_permutation_matrix(  # type: ignore[no-untyped-def]
     controls, control_bit_values, n_controls, extra_workspace, extra_workspace_size_in_bytes,
 ):  # fmt: skip
     assert n_targets == len(targets) and not adjoint and not n_controls
+    _take_workspace(handle)
     state = _at(sv, 1 << n_index_bits, COMPLEX[sv_data_type])
     index, mine = np.arange(len(state)), _places(targets, n_index_bits)
     base = index & ~sum(1 << t for t in targets)
@@ -93,7 +111,7 @@ def abs2sum_array(  # type: ignore[no-untyped-def]
 def collapse_by_bit_string(  # type: ignore[no-untyped-def]
     handle, sv, sv_data_type, n_index_bits, bit_string, bit_ordering, bit_string_len, norm
 ):
-    assert bit_string_len == len(bit_string) == len(bit_ordering)
+    assert bit_string_len == len(bit_string) == len(bit_ordering) > 0
     state = _at(sv, 1 << n_index_bits, COMPLEX[sv_data_type])
     wanted = sum(value << place for place, value in enumerate(bit_string))
     state[_places(bit_ordering, n_index_bits) != wanted] = 0

@@ -58,5 +58,7 @@ def rehearse() -> Iterator[gpu.GpuBackend]:
             yield backend
         finally:
             stages.use_device_clock(None)
+            gpu.GpuBackend._in_use = None
+            cupy_standin.Allocator.use(None)
             for cache in caches:
                 cache.cache_clear()

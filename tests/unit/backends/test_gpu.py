@@ -38,8 +38,10 @@ def test_every_custatevec_function_that_is_called_is_on_record() -> None:
     called = set()
     for module in (gpu, gpu_state_vector):
         for node in ast.walk(ast.parse(Path(module.__file__ or "").read_text())):
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("library", "self._library"):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("library", "self.backend.custatevec[0]"):
                 called.add(node.attr)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("call", "self.backend.call_custatevec"):
+                called.add(ast.literal_eval(node.args[0]))
     assert called == set(RECORD["custatevec"])
 
 
@@ -139,6 +141,36 @@ def test_without_custatevec_only_circuits_are_impossible(monkeypatch: pytest.Mon
         assert qn.solve(H, b, solver="qsvt", encoding="matching", mode="fused", backend=backend).solved
         with pytest.raises(BackendUnavailableError, match=r"cuStateVec cannot be used .*qnewton-gpu\[cuda13\]"):
             qn.solve(H, b, solver="qsvt", encoding="matching", mode="circuit", backend=backend)
+
+
+def test_one_process_computes_on_one_gpu() -> None:
+    with rehearse(), pytest.raises(BackendUnavailableError, match=r"computes on GPU 0 already\. Use one process"):
+        gpu._libraries.cache_clear()
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(sys.modules["cupy"].cuda.runtime, "getDeviceCount", lambda: 2)
+            qn.select_backend("gpu:1")
+
+
+def test_memory_that_runs_out_inside_custatevec_is_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: Any) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory, as told")
+
+    H, b = np.diag([1.0, 2.0, 3.0]) + 0.1, np.ones(3)
+    with rehearse() as backend:
+        real = type(backend)._workspace
+        monkeypatch.setattr(custatevec_standin, "_take_workspace", lambda handle: real_workspace(handle))
+
+        def real_workspace(handle: int) -> None:
+            with pytest.MonkeyPatch.context() as inner:
+                inner.setattr(torch.cuda, "caching_allocator_alloc", exhausted)
+                try:
+                    real(backend, 64, 0)
+                except Exception:
+                    raise custatevec_standin.cuStateVecError("status 11") from None
+
+        solution = qn.solve(H, b, solver="qsvt", encoding="matching", mode="circuit", backend=backend)
+    assert solution.status.name == "NO_MEMORY" and "as told" in solution.message
+    assert "mode='subspace' needs" in solution.message
 
 
 def test_an_operator_stays_on_the_backend_it_was_made_on() -> None:
