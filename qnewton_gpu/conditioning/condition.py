@@ -69,13 +69,14 @@ def condition(
     shift = definite_shift(operator, backend, seed) if definite and not proven else 0.0
     if shift:
         record.append(f"shifted by {shift:.6g}, a bound of -lambda_min: H is indefinite")
+    undamped = operator
     if delta + shift:
         operator = _add_to_diagonal(operator, delta + shift, backend)
         record.append(f"damped by {delta:.6g}")
     if proven and delta:
         bounds = semidefinite_bounds(operator, delta, operator.largest_row_sum(), backend, seed)
     else:
-        bounds = estimate_spectrum(operator, backend=backend, seed=seed)
+        bounds = estimate_spectrum(undamped, damping=delta + shift, backend=backend, seed=seed)
     scale = None
     if scaling != "none":
         scaled, candidate = jacobi_scaling(operator, backend)

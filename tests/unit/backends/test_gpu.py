@@ -184,38 +184,45 @@ def test_an_operator_stays_on_the_backend_it_was_made_on() -> None:
 # --- what comes to the host
 
 
-def one_step(backend: Any, curvature: str, mode: str) -> tuple[Any, Any]:
+def one_step(backend: Any, curvature: str, mode: str, partition: str = "network") -> tuple[Any, Any]:
     """A QNewton on the device after a first step, and its batch."""
     device, generator = backend.torch_device, torch.Generator().manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(20, 12), torch.nn.Tanh(), torch.nn.Linear(12, 5)).double().to(device)
     x = torch.randn(64, 20, generator=generator, dtype=torch.float64).to(device)
     y = torch.randint(5, (64,), generator=generator).to(device)
     scheduler = qn.Scheduler(solver="qsvt", mode=mode, backend=backend)
-    optimizer = qn.QNewton(model, torch.nn.CrossEntropyLoss(), curvature=curvature, scheduler=scheduler, damping=1.0)
+    optimizer = qn.QNewton(model, torch.nn.CrossEntropyLoss(), curvature=curvature, partition=partition,
+                           scheduler=scheduler, damping=1.0)  # fmt: skip
     optimizer.step(x, y)
     return optimizer, (x, y)
 
 
-@pytest.mark.parametrize(("curvature", "mode"), [("ggn", "subspace"), ("hessian", "subspace"), ("hessian", "auto")])
-def test_a_step_brings_only_scalars_to_the_host_in_the_rehearsal(curvature: str, mode: str) -> None:
+STEPS = [
+    (curvature, mode, partition)
+    for curvature in ("ggn", "hessian")
+    for mode in ("subspace", "auto")
+    for partition in ("network", "layer")
+]
+
+
+@pytest.mark.parametrize(("curvature", "mode", "partition"), [s for s in STEPS if s[:2] != ("ggn", "auto")])
+def test_a_step_brings_only_scalars_to_the_host_in_the_rehearsal(curvature: str, mode: str, partition: str) -> None:
     with rehearse() as backend:
-        optimizer, batch = one_step(backend, curvature, mode)
+        optimizer, batch = one_step(backend, curvature, mode, partition)
         before = cupy_standin.Transfers.to_host
         report = optimizer.step(*batch)
         brought = cupy_standin.Transfers.to_host - before
     assert report.accepted and report.systems[0]["queries"] > 0
     assert report.systems[0]["mode"] == ("fused" if mode == "auto" else mode)
-    print(f"{curvature}, {mode}: {brought} bytes to the host in a step")
+    print(f"{curvature}, {mode}, {partition}: {brought} bytes to the host in a step")
     assert 0 < brought <= LARGEST_TRANSFER
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    ("curvature", "mode"), [("ggn", "subspace"), ("ggn", "auto"), ("hessian", "subspace"), ("hessian", "auto")]
-)
-def test_a_step_brings_only_scalars_to_the_host(gpu: Any, curvature: str, mode: str) -> None:
+@pytest.mark.parametrize(("curvature", "mode", "partition"), STEPS)
+def test_a_step_brings_only_scalars_to_the_host(gpu: Any, curvature: str, mode: str, partition: str) -> None:
     """Counted by the profiler: every copy from the device, whoever made it."""
-    optimizer, batch = one_step(gpu, curvature, mode)
+    optimizer, batch = one_step(gpu, curvature, mode, partition)
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         report = optimizer.step(*batch)
@@ -223,7 +230,7 @@ def test_a_step_brings_only_scalars_to_the_host(gpu: Any, curvature: str, mode: 
     assert report.accepted
     copies = [e for e in profile.profiler.kineto_results.events() if "Memcpy DtoH" in e.name()]
     brought = sum(e.nbytes() for e in copies)
-    print(f"{curvature}, {mode}: {brought} bytes in {len(copies)} copies to the host in a step")
+    print(f"{curvature}, {mode}, {partition}: {brought} bytes in {len(copies)} copies to the host in a step")
     assert copies and brought <= LARGEST_TRANSFER
 
 
