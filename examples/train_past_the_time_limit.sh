@@ -18,6 +18,9 @@ set -u
 cd "$SLURM_SUBMIT_DIR" || exit
 run=runs/job-$SLURM_JOB_ID # a requeued job keeps its number
 
+# a node whose GPU does not work ends the job: "auto" would go on with the CPU for hours
+export QNEWTON_BACKEND="${QNEWTON_BACKEND:-gpu}"
+
 caught=
 child=
 forward() {

@@ -27,6 +27,7 @@ _NAMES = {
     "Hardware": "costs.hardware",
     "ClassicalMachine": "costs.hardware",
     "condition": "conditioning.condition",
+    "RegisterBudget": "simulation",
     "SpectrumBounds": "conditioning.spectrum",
     "estimate_spectrum": "conditioning.spectrum",
     "prune_symmetric": "conditioning.pruning",
@@ -64,4 +65,5 @@ if TYPE_CHECKING:
     from .polynomials.inverse import inverse_polynomial
     from .polynomials.phases import phase_factors
     from .scheduler import Plan, Scheduler
+    from .simulation import RegisterBudget
     from .solvers.base import LinearSystem, Solution, Solver, Status

@@ -62,7 +62,7 @@ def solve(
     scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen, register_budget)
     operator = as_operator(A, chosen)
     rhs, restore = as_columns(b, operator.shape[0], chosen)
-    name = choose_encoding(encoding, operator)
+    name = choose_encoding(scheduler.encoding if isinstance(operator, MatrixOperator) else encoding, operator)
     check_mode(mode, name)
     _check_memory(operator, name, solver, mode, rhs.shape[1], chosen, bounds is None)
 

@@ -13,7 +13,7 @@ from typing import Any
 from .backends import select_backend
 from .backends.base import Backend
 from .costs import Cost, CostModel
-from .encodings import ENCODINGS
+from .encodings import ENCODINGS, WITH_GATES
 from .errors import ParameterError, QNewtonError, UnknownNameError
 from .simulation import RegisterBudget, check_mode
 from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, Status, make_solver
@@ -41,8 +41,10 @@ class Plan:
 class Scheduler:
     """Plans and runs linear systems. `solver` other than "auto" is taken as told, and the reason says so.
 
-    encoding, mode and max_queries are the options of the quantum solvers. cross_check is the fraction of systems that
-    `compare_modes` is meant for. Raises UnknownNameError, ParameterError, CombinationError.
+    encoding, mode, max_queries and register_budget are the options of the quantum solvers; mode "circuit" takes the
+    encoding that has a gate program. backend is where everything is computed: a name or what `select_backend` gives.
+    cross_check is the fraction of systems that `compare_modes` is meant for. Raises BackendUnavailableError,
+    UnknownNameError, ParameterError, CombinationError.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class Scheduler:
             raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
         if encoding != "auto" and encoding not in ENCODINGS:
             raise UnknownNameError.among("encoding", encoding, ("auto", *ENCODINGS))
+        if mode == "circuit" and encoding == "auto":
+            encoding = WITH_GATES[0]
         check_mode(mode, encoding)
         if not (isinstance(cross_check, (int, float)) and 0 <= cross_check <= 1):
             raise ParameterError("cross_check", f"{cross_check!r} is not in [0, 1]", "Give a fraction such as 0.05")

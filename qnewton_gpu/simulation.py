@@ -33,9 +33,9 @@ class RegisterBudget:
 
     def __post_init__(self) -> None:
         if not 0 < self.memory_share <= 1:
-            raise ParameterError("memory_share", f"{self.memory_share!r} is not in (0, 1]", "The default is 0.8")
+            raise ParameterError("register_memory", f"{self.memory_share!r} is not in (0, 1]", "The default is 0.8")
         if not self.seconds > 0:
-            raise ParameterError("seconds", f"{self.seconds!r} is not above 0", "The default is 10")
+            raise ParameterError("register_seconds", f"{self.seconds!r} is not above 0", "The default is 10")
 
 
 @dataclass(frozen=True)

@@ -166,12 +166,15 @@ class Training:
             problem = f"{config.data} is not the data that {path} was trained on"
             raise RunFolderError("run", problem, "Resume where the same files are found")
         with folder.locked():
-            if steps is not None:
-                folder.save_config({**folder.config, "steps": steps})
             folder.clear_leftovers()
             state = folder.load_checkpoint()
             if state is not None:
                 training._restore(state)
+            if steps is not None:
+                if steps < training.step:
+                    problem = f"{steps} is below the {training.step} that the run has made"
+                    raise ParameterError("steps", problem, "Give the new total, or leave it out")
+                folder.save_config({**folder.config, "steps": steps})
             folder.keep_steps_before(training.step)
         return training
 

@@ -46,10 +46,11 @@ def _gpu() -> Any:
 
     try:
         return select_backend("gpu")
-    except BackendUnavailableError as problem:
-        if os.environ.get("QNEWTON_REQUIRE_GPU") == "1":
-            pytest.fail(f"QNEWTON_REQUIRE_GPU=1, but {problem}")
-        pytest.skip(str(problem))
+    except BackendUnavailableError as missing:
+        problem = str(missing)
+    if os.environ.get("QNEWTON_REQUIRE_GPU") == "1":
+        pytest.fail(f"QNEWTON_REQUIRE_GPU=1, but {problem}", pytrace=False)
+    pytest.skip(problem)
 
 
 @pytest.fixture(

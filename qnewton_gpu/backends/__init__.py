@@ -30,33 +30,43 @@ def select_backend(name: str | Backend = "auto") -> Backend:
         if hasattr(name, "xp"):
             return name
         raise _unknown(name)
-    if name == "auto":
-        name = os.environ.get(VARIABLE, "auto")
-    return _best() if name == "auto" else _named(name)
+    argument = "backend"
+    if name == "auto" and os.environ.get(VARIABLE):
+        argument, name = f"the environment variable {VARIABLE}", os.environ[VARIABLE].lower()
+    return _best()[0] if name == "auto" else _named(name, argument)
+
+
+def why_no_gpu() -> str | None:
+    """Why "auto" means the CPU here; None where it does not, or where the environment variable decides."""
+    return None if os.environ.get(VARIABLE) else _best()[1]
 
 
 @cache
-def _best() -> Backend:
+def _best() -> tuple[Backend, str | None]:
     try:
-        return _named("gpu")
+        return _named("gpu"), None
     except BackendUnavailableError as missing:
         log.info("backend auto: the CPU, because %s", missing.problem)
-        return _named("cpu")
+        return _named("cpu"), missing.problem
+
+
+def _named(name: str, argument: str = "backend") -> Backend:
+    kind, colon, index = name.partition(":")
+    if kind not in BACKENDS or (colon and not (kind == "gpu" and index.isdecimal())):
+        raise _unknown(name, argument)
+    return _made(kind, int(index or 0))
 
 
 @cache
-def _named(name: str) -> Backend:
-    kind, colon, index = name.partition(":")
-    if kind not in BACKENDS or (colon and not (kind == "gpu" and index.isdecimal())):
-        raise _unknown(name)
+def _made(kind: str, index: int) -> Backend:
     module, attribute = BACKENDS[kind].split(":")
     make = getattr(importlib.import_module(module), attribute)
-    backend: Backend = make(int(index)) if colon else make()
+    backend: Backend = make(index) if kind == "gpu" else make()
     return backend
 
 
-def _unknown(name: object) -> UnknownNameError:
-    return UnknownNameError.among("backend", name, ("auto", *BACKENDS, "gpu:INDEX"))
+def _unknown(name: object, argument: str = "backend") -> UnknownNameError:
+    return UnknownNameError.among(argument, name, ("auto", *BACKENDS, "gpu:INDEX"))
 
 
-__all__ = ["BACKENDS", "Backend", "select_backend"]
+__all__ = ["BACKENDS", "Backend", "select_backend", "why_no_gpu"]

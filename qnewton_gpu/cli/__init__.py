@@ -17,7 +17,7 @@ COMMANDS = {
     "report": "rebuild report.html and timeline.json of a run folder",
     "doctor": "what this machine can run, and what installs the rest",
 }
-USAGE_ERROR, INTERRUPTED = 2, 130
+USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -48,7 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0 done, 1 not solved, 2 wrong input, 130 interrupted; 75: `train` was stopped by SIGTERM or SIGUSR1, resume it.
+    0 done, 1 not solved, 2 wrong input, 130 interrupted, 141 the reader of the output went away; 75: `train` was
+    stopped by SIGTERM or SIGUSR1, resume it.
     """
     options = build_parser().parse_args(arguments)
     from ..errors import QNewtonError
@@ -63,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"qnewton {options.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # what a shell calls the end by SIGPIPE
         sys.stderr.close()
-        return 0
+        return BROKEN_PIPE
     except OSError as problem:  # a full disk, say: what is on it already stays
         print(f"qnewton {options.command}: error: {problem}", file=sys.stderr)
         return USAGE_ERROR

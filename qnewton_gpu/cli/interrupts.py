@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -41,6 +42,7 @@ class StopRequest:
         now = time.monotonic()
         if self.signal_name is None:
             self.signal_name, self._arrived = signal.Signals(number).name, now
+            os.write(2, f"{self.signal_name}: ends after this step; once more ends at once\n".encode())
         elif now - self._arrived > SAME_REQUEST_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

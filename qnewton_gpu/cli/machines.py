@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..backends.base import Backend
     from ..costs import ClassicalMachine, CostModel, Hardware
     from ..simulation import RegisterBudget
 
@@ -35,6 +36,14 @@ def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", default="auto", help="auto (a GPU if there is one), cpu, gpu, or gpu:1 for the second GPU")
     add("--register-memory", type=float, default=0.8, metavar="SHARE", help="of free memory that mode auto may fill")
     add("--register-seconds", type=float, default=10.0, metavar="S", help="that mode auto may take for a circuit")
+
+
+def computes_on(backend: Backend, asked: str) -> str:
+    """A line that says where this command computes, and why "auto" did not take a GPU."""
+    from ..backends import why_no_gpu
+
+    reason = why_no_gpu() if asked == "auto" and backend.name == "cpu" else None
+    return f"computes on {backend.device}" + (f" (no GPU: {reason})" if reason else "")
 
 
 def budget_from(options: argparse.Namespace) -> RegisterBudget:

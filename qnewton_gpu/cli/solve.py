@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .machines import add_machine_arguments, add_simulation_arguments, budget_from, cost_model_from, describe
+from .machines import (
+    add_machine_arguments,
+    add_simulation_arguments,
+    budget_from,
+    computes_on,
+    cost_model_from,
+    describe,
+)
 
 if TYPE_CHECKING:
     from ..solvers import Solution
@@ -30,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import numpy as np
 
+    from ..backends import select_backend
     from ..linear_solve import solve
     from .files import check_writable, load_array, load_vector
 
@@ -38,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
     matrix = load_array(options.matrix, "MATRIX")
     rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(max(matrix.shape, default=1))
     model = cost_model_from(options)
+    budget, backend = budget_from(options), select_backend(options.backend)
+    print(computes_on(backend, options.backend))
     print(describe(model), flush=True)
     solution = solve(
         matrix,
@@ -46,10 +56,10 @@ def run(options: argparse.Namespace) -> int:
         encoding=options.encoding,
         mode=options.mode,
         tolerance=options.tolerance,
-        backend=options.backend,
+        backend=backend,
         hardware=model,
         max_queries=options.max_queries,
-        register_budget=budget_from(options),
+        register_budget=budget,
     )
     print(solution_text(solution))
     if not solution.solved:
@@ -82,6 +92,9 @@ def solution_text(solution: Solution) -> str:
         g = resources["gates"]
         rows.append(("gates of a run", f"{sum(g.gates.values())} in the program, depth {g.depth}, {g.cnots} CNOTs"))
         rows.append(("", f"{g.rotations} rotations, {g.ands} ANDs, about {g.t_count:.3g} T gates, {g.queries} queries"))
+        rows.append(
+            ("", "depth in the gates that each is made of; the projection charges the stated access model instead")
+        )
     if solution.success_probability is not None:
         rows.append(("success probability", f"{solution.success_probability:.6g}"))
     rows += [

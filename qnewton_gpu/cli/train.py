@@ -21,6 +21,7 @@ from .machines import (
     add_simulation_arguments,
     budget_from,
     classical_from,
+    computes_on,
     describe,
     hardware_from,
 )
@@ -201,6 +202,7 @@ def _introduce(training: Training) -> None:
         f"{config.data}: {len(training.data.train_inputs)} training, {len(training.data.test_inputs)} test examples, "
         f"network {'-'.join(map(str, widths))}, {config.curvature}, seed {config.seed}"
     )
+    print(computes_on(training.optimizer.scheduler.backend, config.backend))
     print(describe(config.model))
     sys.stdout.flush()
 
@@ -283,15 +285,17 @@ def summary(lines: list[dict[str, Any]], cross_check: float = 0.0) -> str:
     if failures:
         rows.insert(4, ("not solved", ", ".join(f"{status} {n}" for status, n in failures.items())))
     if cross_check:
-        rows.append(("cross-check", _cross_check_text([s["cross_check"] for s in systems if "cross_check" in s])))
+        rows.append(("cross-check", _cross_check_text(systems)))
     return table(("run", ""), rows)
 
 
-def _cross_check_text(checks: list[dict[str, Any]]) -> str:
+def _cross_check_text(systems: list[dict[str, Any]]) -> str:
     """How many systems were compared in two modes, and the largest difference; a null of the log is no number."""
+    checks = [s["cross_check"] for s in systems if "cross_check" in s]
+    quantum = sum(s.get("mode") is not None for s in systems)
     compared = [check["relative_difference"] for check in checks if "skipped" not in check]
     skipped = [check["skipped"] for check in checks if "skipped" in check]
-    text = f"compared in two modes: {len(compared)}"
+    text = f"compared in two modes: {len(compared)} of {quantum} quantum solves"
     if compared:
         worst = max(float("inf") if difference is None else difference for difference in compared)
         text += f", largest relative difference {worst:.1e}"

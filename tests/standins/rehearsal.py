@@ -44,7 +44,7 @@ def rehearse() -> Iterator[gpu.GpuBackend]:
     """A GpuBackend on the stand-ins; "gpu" means it everywhere while this is open."""
     host_kernels.require_gxx()
     modules = {**cupy_standin.modules(), "cuquantum.bindings.custatevec": custatevec_standin}
-    caches = (gpu._libraries, backends._named, backends._best)
+    caches = (gpu._libraries, backends._made, backends._best)
     with pytest.MonkeyPatch.context() as monkeypatch:  # only these: what is imported meanwhile has to stay
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)

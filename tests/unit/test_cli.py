@@ -127,7 +127,7 @@ def test_bad_files_name_the_argument_and_the_remedy(
         (["train", "--hidden", "100000000"], "hidden"),
         (["train", "--out", "{A}"], "is a file"),
         (["train", "--out", "{tmp}/" + 300 * "x"], "out"),
-        (["train", "--mode", "circuit"], "subspace"),
+        (["train", "--mode", "circuit", "--encoding", "gram"], "subspace"),
         (["train", "--cross-check", "1.5"], "cross_check"),
         (["train", "--encoding", "gram", "--curvature", "hessian"], "walk"),
         (["train", "--data", "mnist:{tmp}"], "mnist"),

@@ -228,7 +228,14 @@ def test_a_second_mode_that_is_impossible_is_skipped_and_training_goes_on(
 
 
 def line(*checks: dict[str, Any]) -> dict[str, Any]:
-    costs = {"queries": 1, "projected_seconds": 1.0, "solver": "qsvt", "honest_solver": "cg", "status": "solved"}
+    costs = {
+        "mode": "subspace",
+        "queries": 1,
+        "projected_seconds": 1.0,
+        "solver": "qsvt",
+        "honest_solver": "cg",
+        "status": "solved",
+    }
     systems = [costs, *({**costs, "cross_check": check} for check in checks)]
     return {"step": 0, "accepted": True, "accuracy": 0.5, "loss": 1.0, "simulated_seconds": 1.0, "systems": systems}
 
@@ -236,23 +243,26 @@ def line(*checks: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("checks", "text"),
     [
-        ([], "compared in two modes: 0"),
-        ([{"relative_difference": 2e-13}], "compared in two modes: 1, largest relative difference 2.0e-13"),
+        ([], "0 of 1 quantum solves"),
+        (
+            [{"relative_difference": 2e-13}],
+            "1 of 2 quantum solves, largest relative difference 2.0e-13",
+        ),
         (
             [{"relative_difference": 2e-13}, {"skipped": "mode: no. Use."}],
-            "compared in two modes: 1, largest relative difference 2.0e-13; 1 skipped: mode: no. Use.",
+            "1 of 3 quantum solves, largest relative difference 2.0e-13; 1 skipped: mode: no. Use.",
         ),
         (
             [{"relative_difference": 2 * LARGEST_CROSS_CHECK}, {"relative_difference": 0.0}],
-            "compared in two modes: 2, largest relative difference 2.0e-06: THE MODES DISAGREE (more than 1e-06)",
+            "2 of 3 quantum solves, largest relative difference 2.0e-06: THE MODES DISAGREE (more than 1e-06)",
         ),
         (
             [{"relative_difference": None}, {"relative_difference": 0.0}],
-            "compared in two modes: 2, largest relative difference inf: THE MODES DISAGREE (more than 1e-06)",
+            "2 of 3 quantum solves, largest relative difference inf: THE MODES DISAGREE (more than 1e-06)",
         ),
     ],
 )
 def test_the_closing_table_says_how_many_and_how_far(checks: list[dict[str, Any]], text: str) -> None:
     row = summary([line(*checks)], cross_check=0.5).splitlines()[-1]
-    assert row.split(maxsplit=1) == ["cross-check", text]
+    assert row.split(maxsplit=1) == ["cross-check", f"compared in two modes: {text}"]
     assert "cross-check" not in summary([line()])

@@ -80,7 +80,7 @@ def test_the_stand_in_is_as_strict_as_cupy() -> None:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Forget which backends were found, before and after."""
-    caches = (gpu._libraries, backends._named, backends._best)
+    caches = (gpu._libraries, backends._made, backends._best)
     for cache in caches:
         cache.cache_clear()
     yield
