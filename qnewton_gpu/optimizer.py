@@ -15,7 +15,6 @@ from .curvature.base import check_model
 from .curvature.losses import as_loss
 from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
 from .scheduler import Plan, Scheduler
-from .simulation import check_mode
 from .solvers import QUANTUM, Solution
 from .stages import stage
 from .systems import BlockSystem, SystemOptions, build_systems
@@ -103,8 +102,6 @@ class QNewton(torch.optim.Optimizer):
         self.options = SystemOptions(
             curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance
         )
-        if self.options.by_factor:
-            check_mode(self.scheduler.mode, "gram")
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
         self._success_probability: dict[str, float] = {}

@@ -215,7 +215,6 @@ def test_an_indefinite_hessian_is_shifted_and_the_log_says_so() -> None:
         ({"compensate": "all"}, UnknownNameError, "diagonal, shift"),
         ({"curvature": "fisher", "scheduler": Scheduler(encoding="gram")}, CombinationError, "gram"),
         ({"density": 0.5, "scheduler": Scheduler(encoding="gram")}, CombinationError, "gram"),
-        ({"scheduler": Scheduler(mode="circuit")}, CombinationError, "no gate program"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_refused_before_training(options: dict, error: type, word: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import qnewton_gpu as qn
 from qnewton_gpu import CostModel, Hardware, LinearSystem, Scheduler, Solution, SpectrumBounds, Status
 from qnewton_gpu.backends import select_backend
-from qnewton_gpu.errors import UnknownNameError
+from qnewton_gpu.errors import CombinationError, UnknownNameError
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.solvers import SOLVERS, make_solver
 
@@ -95,6 +95,12 @@ def test_a_solver_that_was_asked_for_is_taken_and_the_reason_says_so() -> None:
         assert solution.solver == plan.solver == name and solution.solved
         assert plan.reason.startswith(f"{name} was asked for")
         assert plan.fallbacks == []
+
+
+def test_circuits_take_the_encoding_that_has_a_gate_program() -> None:
+    assert Scheduler(mode="circuit").encoding == "matching" and Scheduler().encoding == "auto"
+    with pytest.raises(CombinationError, match="gram has no gate program"):
+        Scheduler(mode="circuit", encoding="gram")
 
 
 def test_an_unknown_solver_lists_the_valid_ones() -> None:
