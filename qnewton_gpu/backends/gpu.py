@@ -53,6 +53,10 @@ class GpuBackend:
         self._kernels: dict[tuple[Source, str], Any] = {}
         stages.use_device_clock(_EventClock(self.xp))
 
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        # a copy of what holds a backend, such as an optimizer, goes on with the one of its process
+        return importlib.import_module("qnewton_gpu.backends").select_backend, (f"gpu:{self.index}",)
+
     def _share_memory_and_stream(self, torch: ModuleType) -> None:
         def allocate(size: int, device: int) -> int:
             pointer: int = torch.cuda.caching_allocator_alloc(max(size, 1), device)

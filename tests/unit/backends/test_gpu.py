@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import logging
+import pickle
 import sys
 import types
 from collections.abc import Iterator
@@ -141,6 +143,13 @@ def test_without_custatevec_only_circuits_are_impossible(monkeypatch: pytest.Mon
         assert qn.solve(H, b, solver="qsvt", encoding="matching", mode="fused", backend=backend).solved
         with pytest.raises(BackendUnavailableError, match=r"cuStateVec cannot be used .*qnewton-gpu\[cuda13\]"):
             qn.solve(H, b, solver="qsvt", encoding="matching", mode="circuit", backend=backend)
+
+
+def test_copies_of_what_holds_a_backend_share_it() -> None:
+    with rehearse() as backend:
+        scheduler = qn.Scheduler(backend=backend)
+        for copied in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))):
+            assert copied.backend is backend
 
 
 def test_one_process_computes_on_one_gpu() -> None:
