@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -174,16 +174,26 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
     return [outcomes[place] for place in range(len(runs))]
 
 
+def _programs(runs: Sequence[Run], make: Callable[[list[Any]], Any]) -> Iterator[tuple[Sequence[Run], Any]]:
+    """The runs with the backend's program for them: one for all, or else one for each; None where it has none."""
+    program = make([run.encoding for run in runs])
+    if program is not None or len(runs) == 1:
+        yield runs, program
+        return
+    for run in runs:
+        yield [run], make([run.encoding])
+
+
 def _subspace(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
-    program = backend.subspace_program([run.encoding for run in runs])
-    if program is None and len(runs) > 1:
-        return [outcome for run in runs for outcome in _subspace([run], backend)]
-    if program is None:
-        vectors = [_two_vectors(run, backend) for run in runs]
-    else:
-        pairs = program.run([run.phases for run in runs], [run.start for run in runs])
-        vectors = [(x, y, run.encoding.matvec(y)) for run, (x, y) in zip(runs, pairs, strict=True)]
-    return [_of_two_vectors(run, *three, backend) for run, three in zip(runs, vectors, strict=True)]
+    outcomes = []
+    for members, program in _programs(runs, backend.subspace_program):
+        if program is None:
+            vectors = [_two_vectors(run, backend) for run in members]
+        else:
+            pairs = program.run([run.phases for run in members], [run.start for run in members])
+            vectors = [(x, y, run.encoding.matvec(y)) for run, (x, y) in zip(members, pairs, strict=True)]
+        outcomes += [_of_two_vectors(run, *three, backend) for run, three in zip(members, vectors, strict=True)]
+    return outcomes
 
 
 def _two_vectors(run: Run, backend: Backend) -> tuple[Any, Any, Any]:
@@ -212,7 +222,7 @@ def _of_two_vectors(run: Run, x: Any, y: Any, image: Any, backend: Backend) -> O
     common = cmath.exp(-1j * math.fsum(run.phases))
     x = x * common
     norm = encoding.inner(x, x, side).real
-    if y is None or run.queries == 0:
+    if run.queries == 0:
         return _outcome(run, x.real, norm, lambda: encoding.lift(x, side), xp)
     y, image = y * common, image * common
     norm = norm + encoding.inner(y, y, other(side)).real + 2 * encoding.inner(x, image, side).real
@@ -224,14 +234,15 @@ def _of_two_vectors(run: Run, x: Any, y: Any, image: Any, backend: Backend) -> O
 
 
 def _fused(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
-    program = backend.register_program([run.encoding for run in runs])
-    if program is None and len(runs) > 1:
-        return [outcome for run in runs for outcome in _fused([run], backend)]
-    if program is None:
-        registers = [_whole_register(run, backend) for run in runs]
-    else:
-        registers = program.run([run.phases for run in runs], [run.start for run in runs], runs[0].side)
-    return [_of_register(run, *pair, backend) for run, pair in zip(runs, registers, strict=True)]
+    outcomes = []
+    for members, program in _programs(runs, backend.register_program):
+        if program is None:
+            registers = [_whole_register(run, backend) for run in members]
+        else:
+            phases, starts = [run.phases for run in members], [run.start for run in members]
+            registers = program.run(phases, starts, members[0].side)
+        outcomes += [_of_register(run, *pair, backend) for run, pair in zip(members, registers, strict=True)]
+    return outcomes
 
 
 def _of_register(run: Run, psi: Any, lowered: Any, backend: Backend) -> Outcome:
