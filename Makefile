@@ -40,8 +40,9 @@ test: $(VENV)/.installed-test  ## the fast tests and the doctests
 test-slow: $(VENV)/.installed-test  ## the slow tests
 	$(PYTEST) -m "slow and not gpu" $(ARGS)
 
+# the libraries of a node may be of other versions than the tested ones: their warnings are no failures
 test-gpu: $(if $(NEEDS_VENV),$(VENV)/.installed-test)  ## the tests that need a GPU; BIN_PYTHON=python3 on a node without .venv
-	QNEWTON_REQUIRE_GPU=1 $(ON_GPU) -m pytest -m gpu $(ARGS)
+	QNEWTON_REQUIRE_GPU=1 $(ON_GPU) -m pytest -W default -m gpu $(ARGS)
 
 check: $(VENV)/.installed-check  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -68,7 +68,10 @@ class GpuBackend:
         cuda, stream = self.xp.cuda, torch.cuda.current_stream(self.index)
         cuda.set_allocator(cuda.PythonFunctionAllocator(allocate, release).malloc)
         self._torch_stream = stream
-        self.stream = cuda.Stream.from_external(stream)
+        if hasattr(stream, "__cuda_stream__"):
+            self.stream = cuda.Stream.from_external(stream)
+        else:  # of an older torch
+            self.stream = cuda.ExternalStream(stream.cuda_stream, self.index)
         self.stream.use()
 
     @property
