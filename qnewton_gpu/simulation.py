@@ -23,6 +23,9 @@ from .encodings.base import BlockEncoding, EncodedProducts, other
 from .errors import CombinationError, NotEnoughMemoryError, ParameterError, UnknownNameError
 from .operators import check_memory
 
+BYTES_A_QUERY = 48
+"""Moved by one query for each amplitude, at most: see the headers of kernels/*.cu."""
+
 
 @dataclass(frozen=True)
 class RegisterBudget:
@@ -110,10 +113,6 @@ def choose_mode(
     return "fused" if fits else "subspace"
 
 
-BYTES_A_QUERY = 48
-"""Moved by one query for each amplitude, at most: see the headers of kernels/*.cu."""
-
-
 def predicted_bytes(mode: str, size: int, register_size: int, columns: int, backend: Backend) -> float:
     """Memory that a simulation takes: complex copies of what it keeps, and the tables of T and S."""
     if mode == "subspace":
@@ -126,12 +125,16 @@ def check_simulation_memory(mode: str, size: int, register_size: int, columns: i
     """Raise NotEnoughMemoryError, which says what is needed and what would fit, before the simulation takes it."""
     subspace = predicted_bytes("subspace", size, register_size, columns, backend)
     if mode != "subspace":
-        fits = f"mode='subspace' needs {subspace / 2**20:.3g} MiB for the same answer"
+        fits = _subspace_needs(subspace)
     else:
         fits = (
             f"About {int(backend.available_bytes() / subspace * size * columns)} unknowns (N times columns) would fit"
         )
     check_memory("mode", predicted_bytes(mode, size, register_size, columns, backend), backend, fits)
+
+
+def _subspace_needs(bytes_needed: float) -> str:
+    return f"mode='subspace' needs {bytes_needed / 2**20:.3g} MiB for the same answer"
 
 
 def run_sequence(
@@ -154,7 +157,7 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
     """
     needed = sum(run.bytes_needed(run.mode, backend) for run in runs)
     smaller = sum(run.bytes_needed("subspace", backend) for run in runs)
-    remedy = f"mode='subspace' needs {smaller / 2**20:.3g} MiB for the same answer"
+    remedy = _subspace_needs(smaller)
     if all(run.mode == "subspace" for run in runs):
         remedy = "Solve fewer right-hand sides or systems at once"
     check_memory("mode", needed, backend, remedy)

@@ -65,6 +65,12 @@ class Backend(Protocol):
     xp: ModuleType
     torch_device: Any
     """Where a model and its data have to be for their tensors to cross without a copy."""
+    register_bytes: tuple[int, int]
+    """Taken by a whole register for each amplitude: by each column, and once for the tables."""
+    register_kernels: tuple[str, ...]
+    """Encodings whose registers have kernels here: those that mode="auto" keeps. The others are kept on request."""
+    register_bytes_per_second: float
+    """Rate at which these kernels stream a register, a cautious one."""
 
     @property
     def device(self) -> str:
@@ -125,14 +131,6 @@ class Backend(Protocol):
     def available_bytes(self) -> int:
         """Memory that may still be taken."""
         ...
-
-    register_bytes: tuple[int, int]
-    """Taken by a whole register for each amplitude: by each column, and once for the tables."""
-
-    register_kernels: tuple[str, ...]
-    """Encodings whose registers have kernels here: those that mode="auto" keeps. The others are kept on request."""
-    register_bytes_per_second: float
-    """Rate at which these kernels stream a register, a cautious one."""
 
     @property
     def out_of_memory(self) -> tuple[type[Exception], ...]:

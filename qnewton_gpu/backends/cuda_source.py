@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+NAMES = ("walk_query", "matching_query", "gram_query", "subspace_query")
 REALS = {"complex64": "float", "complex128": "double"}
 """The template argument `Real` for each dtype of a register."""
 LANES = (2, 4, 8, 16, 32)
@@ -57,16 +58,13 @@ def _name_expressions(name: str, real: str) -> tuple[str, ...]:
     return (*expressions[name], "advance")
 
 
-NAMES = ("walk_query", "matching_query", "gram_query", "subspace_query")
-
-
 def formula(name: str, quantity: str, **sizes: float) -> float:
     """A quantity of one query as the header of kernels/<name>.cu states it.
 
     `quantity` is "bytes", "flops" or "bytes of the dense form". `sizes` are the names in the formula:
     entries, rows, columns, colours, tiles, and real (bytes of a real number).
     """
-    stated = {key: expression for key, expression in _formulas(name).items() if key in FORMULAS}
+    stated = _formulas(name)
     sizes = {"complex": eval(stated["complex"], {"__builtins__": {}}, dict(sizes)), **sizes}
     return float(eval(stated[quantity], {"__builtins__": {}}, sizes))
 
@@ -74,5 +72,5 @@ def formula(name: str, quantity: str, **sizes: float) -> float:
 @cache
 def _formulas(name: str) -> dict[str, str]:
     text = (kernels_folder() / f"{name}.cu").read_text()
-    lines = (re.fullmatch(r"// ([a-z ]+): (.+)", line) for line in text.splitlines())
-    return {found[1]: found[2].removesuffix(" bytes") for found in lines if found}
+    found = re.findall(rf"^// ({'|'.join(FORMULAS)}): (.+)$", text, re.MULTILINE)
+    return {quantity: expression.removesuffix(" bytes") for quantity, expression in found}

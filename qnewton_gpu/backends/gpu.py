@@ -58,15 +58,8 @@ class GpuBackend:
         return importlib.import_module("qnewton_gpu.backends").select_backend, (f"gpu:{self.index}",)
 
     def _share_memory_and_stream(self, torch: ModuleType) -> None:
-        def allocate(size: int, device: int) -> int:
-            pointer: int = torch.cuda.caching_allocator_alloc(max(size, 1), device)
-            return pointer
-
-        def release(pointer: int, device: int) -> None:
-            torch.cuda.caching_allocator_delete(pointer)
-
         cuda, stream = self.xp.cuda, torch.cuda.current_stream(self.index)
-        cuda.set_allocator(cuda.PythonFunctionAllocator(allocate, release).malloc)
+        cuda.set_allocator(cuda.PythonFunctionAllocator(_allocate, _release).malloc)
         self._torch_stream = stream
         if hasattr(stream, "__cuda_stream__"):
             self.stream = cuda.Stream.from_external(stream)
@@ -169,19 +162,19 @@ class GpuBackend:
             handle: int = library.create()
         except Exception as problem:  # ImportError, a library that is not found, or one that does not fit the driver
             raise BackendUnavailableError("mode", f"cuStateVec cannot be used ({problem})", INSTALL) from None
-        cuda = importlib.import_module("torch").cuda
         library.set_stream(handle, self._torch_stream.cuda_stream)
-        release = lambda pointer, size, stream: cuda.caching_allocator_delete(pointer)  # noqa: E731
-        library.set_device_mem_handler(handle, (self._workspace, release, "torch"))
+        library.set_device_mem_handler(handle, (self._workspace, self._release_workspace, "torch"))
         return library, handle
 
     def _workspace(self, size: int, stream: int) -> int:
         try:
-            pointer: int = importlib.import_module("torch").cuda.caching_allocator_alloc(max(size, 1), self.index)
+            return _allocate(size, self.index)
         except self.out_of_memory as problem:
             self._exhausted = problem  # cuStateVec makes a status of its own of it
             raise
-        return pointer
+
+    def _release_workspace(self, pointer: int, size: int, stream: int) -> None:
+        _release(pointer, self.index)
 
     def call_custatevec(self, function: str, *arguments: Any) -> Any:
         """A function of cuStateVec on this backend's handle; memory that runs out raises what it raises elsewhere."""
@@ -209,6 +202,16 @@ class _EventClock:
     def seconds(self, first: Any, last: Any) -> float:
         last.synchronize()
         return 1e-3 * float(self.cuda.get_elapsed_time(first, last))
+
+
+def _allocate(size: int, device: int) -> int:
+    """Memory of torch's pool, for CuPy and cuStateVec alike."""
+    pointer: int = importlib.import_module("torch").cuda.caching_allocator_alloc(max(size, 1), device)
+    return pointer
+
+
+def _release(pointer: int, device: int) -> None:
+    importlib.import_module("torch").cuda.caching_allocator_delete(pointer)
 
 
 def _int32(*arrays: np.ndarray) -> list[np.ndarray]:

@@ -122,6 +122,12 @@ class _Rows:
         return (slice(a, b) for a, b in zip(self.starts, self.starts[1:], strict=False))
 
 
+def _real(dtype: np.dtype) -> np.dtype:
+    """The dtype of the two parts of a complex number."""
+    real: np.dtype = dtype.type(0).real.dtype
+    return real
+
+
 def _joined(xp: Any, arrays: Sequence[Any]) -> Any:
     return arrays[0] if len(arrays) == 1 else xp.concatenate(arrays)
 
@@ -158,8 +164,8 @@ class WalkProgram:
     """walk_query for one or more walk encodings."""
 
     def __init__(self, backend: GpuBackend, encodings: Sequence[Any], dtype: Any = np.complex128) -> None:
-        self.backend, self.dtype = backend, dtype
-        tables, xp, real = [e.register for e in encodings], backend.xp, np.dtype(dtype).type(0).real.dtype
+        self.backend, self.dtype = backend, np.dtype(dtype)
+        tables, xp, real = [e.register for e in encodings], backend.xp, _real(self.dtype)
         self.rows = _Rows(backend, [len(t.slack) for t in tables])
         self.places = [0, *accumulate(e.register_size for e in encodings)]
         self.size = self.places[-1]
@@ -181,16 +187,15 @@ class WalkProgram:
         columns = len(v)
         _check_columns(columns)
         buffers = [xp.empty((columns, self.size), dtype=self.dtype) for _ in range(2)]
-        self._launch(queries, "lift", columns, v, buffers[0], *self._shape, self.starts, self.amplitude, self.slack)
+        lift, lower, grid = self._kernel(queries, "lift"), self._kernel(queries, "lower"), self._grid(columns)
+        tables = (*self._shape, self.starts, self.amplitude, self.slack)
+        lift(grid, (THREADS,), (v, buffers[0], *tables))
         self.queries(queries, buffers)
         ends = [(len(p) - 1) % 2 for p in phases]
         lowered = {}
         for end in set(ends):
             lowered[end] = xp.empty_like(v)
-            self._launch(
-                queries, "lower", columns, buffers[end], lowered[end], *self._shape,
-                self.starts, self.amplitude, self.slack,
-            )  # fmt: skip
+            lower(grid, (THREADS,), (buffers[end], lowered[end], *tables))
         places = zip(self.places, self.places[1:], strict=False)
         return [
             (buffers[end][:, a:b].T, lowered[end][:, part].T)
@@ -202,21 +207,19 @@ class WalkProgram:
         return np.int64(self.size), np.int32(self.rows.count)
 
     def _kernel(self, queries: Queries, part: str) -> Any:
-        return queries.kernel(f"walk_{part}<{REALS[np.dtype(self.dtype).name]}, {self.lanes}>")
+        return queries.kernel(f"walk_{part}<{REALS[self.dtype.name]}, {self.lanes}>")
 
-    def _launch(self, queries: Queries, part: str, columns: int, *arguments: Any) -> None:
-        kernel = self._kernel(queries, part)
-        kernel((_blocks(self.rows.count * self.lanes), columns), (THREADS,), arguments)
+    def _grid(self, columns: int) -> tuple[int, int]:
+        return _blocks(self.rows.count * self.lanes), columns
 
     def queries(self, queries: Queries, buffers: Sequence[Any]) -> None:
         """All queries on the two buffers in turn, the first one from buffers[0] into buffers[1]."""
+        kernel, grid = self._kernel(queries, "query"), self._grid(len(buffers[0]))
         tables = (*self._shape, self.starts, self.gather, self.amplitude, self.slack)
 
         def query(offset: int) -> None:
             psi, result = buffers[offset % 2], buffers[1 - offset % 2]
-            self._launch(queries, "query", len(psi), psi, result, *tables, *queries.arguments(offset))
-
-        self._kernel(queries, "query")  # loaded before a recording begins
+            kernel(grid, (THREADS,), (psi, result, *tables, *queries.arguments(offset)))
 
         queries.run(query)
 
@@ -226,7 +229,7 @@ class MatchingProgram:
 
     def __init__(self, backend: GpuBackend, encoding: Any, dtype: Any = np.complex128) -> None:
         self.backend, self.encoding, self.dtype = backend, encoding, np.dtype(dtype)
-        table, real = encoding.register, self.dtype.type(0).real.dtype
+        table, real = encoding.register, _real(self.dtype)
         self.colours, self.rows = table.partner.shape
         self.tables = (table.partner, table.cosine.astype(real, copy=False), table.amplitude.astype(real, copy=False))
         fitting = SHARED_BYTES // (self.colours * self.dtype.itemsize)
@@ -268,7 +271,7 @@ class GramProgram:
 
     def __init__(self, backend: GpuBackend, encoding: Any, dtype: Any = np.complex128) -> None:
         self.backend, self.encoding, self.dtype = backend, encoding, np.dtype(dtype)
-        table, real = encoding.register, self.dtype.type(0).real.dtype
+        table, real = encoding.register, _real(self.dtype)
         self.weight, self.unit = table.weight.astype(real, copy=False), table.unit.astype(real, copy=False)
         self.rows, self.columns = self.unit.shape
         self.threads = min(self.MOST_THREADS, -(-self.columns // 128) * 32)  # four columns a thread, where that goes
@@ -316,7 +319,7 @@ class SubspaceProgram:
 
     def __init__(self, backend: GpuBackend, encodings: Sequence[Any], dtype: Any = np.complex128) -> None:
         self.backend, self.dtype = backend, np.dtype(dtype)
-        xp, self.real = backend.xp, self.dtype.type(0).real.dtype
+        xp, self.real = backend.xp, _real(self.dtype)
         operators = [e.operator for e in encodings]
         self.rows = _Rows(backend, [operator.shape[0] for operator in operators])
         self.inverse_alpha = xp.asarray(np.array([1 / e.alpha for e in encodings], dtype=self.real))

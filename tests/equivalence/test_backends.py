@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from standins.run_in_memory import Discarded
 
 import qnewton_gpu as qn
 from qnewton_gpu.circuit import Circuit, MatrixGate, PermutationGate, qsvt_circuit
@@ -20,7 +21,6 @@ from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import NotEnoughMemoryError
 from qnewton_gpu.operators import GramOperator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
-from qnewton_gpu.runfolder import RunFolder
 from qnewton_gpu.simulation import RegisterBudget, Run, choose_mode, run_sequence, run_sequences
 from qnewton_gpu.training import TrainConfig, Training
 
@@ -355,16 +355,8 @@ def test_mode_auto_keeps_the_register_within_its_budget(backend: Any) -> None:
 # --- training
 
 
-class InMemory(RunFolder):
-    """Keeps the log in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-
 def train(backend: str, **options: Any) -> list[dict[str, Any]]:
-    training = Training(TrainConfig(backend=backend, **options), InMemory())
-    return [training._log_line(training.optimizer.step(*training._batch()), [], 0.0) for _ in range(options["steps"])]
+    return Training(TrainConfig(backend=backend, **options), Discarded()).run()
 
 
 @pytest.mark.parametrize(

@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
+from standins.run_in_memory import Discarded
 
 from qnewton_gpu.costs import ClassicalMachine, Hardware
-from qnewton_gpu.runfolder import RunFolder
 from qnewton_gpu.training import TrainConfig, Training
 
 SEEDS = range(10)
-
-
-class Discarded(RunFolder):
-    """Keeps the log in memory: these tests are about the training, not about files."""
-
-    def __init__(self) -> None:
-        super().__init__(Path("nowhere"))
-        self.lines: list[dict[str, Any]] = []
-
-    def append(self, line: dict[str, Any]) -> None:
-        self.lines.append(line)
-
-    def steps(self) -> list[dict[str, Any]]:
-        return self.lines
-
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-    def locked(self):  # type: ignore[no-untyped-def]
-        from contextlib import nullcontext
-
-        return nullcontext()
 
 
 @cache
