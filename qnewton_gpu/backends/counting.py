@@ -15,11 +15,63 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from ..circuit import Circuit, Gate, MatrixGate
 from ..errors import ParameterError
+from .base import Side
 
 CLIFFORD = ("h", "s", "s_dagger", "z")
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """What an encoding of one amplitude encodes."""
+
+    shape: tuple[int, int] = (1, 1)
+    nonzeros: int = 1
+    symmetric: bool = True
+
+
+class CountingEncoding:
+    """Stands for a block encoding with one amplitude: a solver's program runs on it in no time, its queries counted.
+
+    T = S = 1, so that T_L^t S T_R = 1; alpha and the qubits are those of `encoding`. `queries` counts S (reflect) and
+    products with A/alpha or its transpose, which stand for a query each; `lifts` and `lowers` count T and T^t.
+    """
+
+    register_size = 1
+
+    def __init__(self, encoding: Any) -> None:
+        self.name: str = encoding.name
+        self.alpha: float = encoding.alpha
+        self.epsilon: float = getattr(encoding, "epsilon", 0.0)
+        self.system_qubits: int = encoding.system_qubits
+        self.ancilla_qubits: int = encoding.ancilla_qubits
+        self.symmetric: bool = encoding.symmetric
+        self.operator = OneByOne(symmetric=encoding.symmetric)
+        self.queries = self.lifts = self.lowers = 0
+
+    def lift(self, v: Any, side: Side = "right") -> Any:
+        self.lifts += 1
+        return v
+
+    def lower(self, psi: Any, side: Side = "right") -> Any:
+        self.lowers += 1
+        return psi
+
+    def reflect(self, psi: Any) -> Any:
+        self.queries += 1
+        return psi
+
+    def matvec(self, v: Any) -> Any:
+        self.queries += 1
+        return v.copy()  # as of every encoding: the caller may overwrite it
+
+    rmatvec = matvec
+
+    def inner(self, x: Any, y: Any, side: Side) -> Any:
+        return (x.conj() * y).sum(axis=0)
 
 
 @dataclass(frozen=True)

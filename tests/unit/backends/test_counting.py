@@ -1,4 +1,4 @@
-"""Counts of gate programs: what is counted is what was run, and each gate costs what the table says."""
+"""What is counted is what was run: queries of any program, and gates, each of which costs what the table says."""
 
 from __future__ import annotations
 
@@ -9,18 +9,41 @@ import pytest
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
-from qnewton_gpu.backends.counting import count
+from qnewton_gpu.backends.counting import CountingEncoding, count
 from qnewton_gpu.circuit import Circuit, MatrixGate, qsvt_circuit
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import ParameterError
-from qnewton_gpu.operators import as_operator
+from qnewton_gpu.operators import GramOperator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
+from qnewton_gpu.simulation import Run, _two_vectors, _whole_register
 
 CPU = select_backend("cpu")
 
 
 def tridiagonal(n: int) -> np.ndarray:
     return 3 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 531, 9903])
+@pytest.mark.parametrize("name", ["walk", "matching", "dilation", "gram"])
+def test_the_whole_register_program_makes_a_query_a_degree(name: str, degree: int) -> None:
+    """The same lines that simulate a register, run on one amplitude."""
+    factor = np.diag(np.arange(1.0, 6.0))
+    operator = GramOperator(factor, 0.1, CPU) if name == "gram" else as_operator(tridiagonal(5), CPU)
+    real: Any = encode(operator, CPU, name)
+    counting = CountingEncoding(real)
+    for field in ("name", "alpha", "system_qubits", "ancilla_qubits", "symmetric"):
+        assert getattr(counting, field) == getattr(real, field)
+    phases = np.random.default_rng(degree).uniform(-3, 3, degree + 1)
+    run = Run(counting, phases, np.ones((1, 1)))
+    psi, lowered = _whole_register(run, CPU)
+    assert counting.queries == run.queries == degree
+    assert counting.lifts == degree + 2 and counting.lowers == degree + 2  # a pair a phase, the start and the end
+    # A/alpha = 1 is an eigenvalue on which every phase acts alike
+    assert np.allclose(psi, np.exp(1j * phases.sum()), rtol=0, atol=1e-11) and lowered is psi
+    counting = CountingEncoding(real)
+    _two_vectors(Run(counting, phases, np.ones((1, 1))), CPU)
+    assert counting.queries == degree  # products count like reflections
 
 
 @pytest.mark.parametrize("n", [2, 4, 5, 8])
