@@ -1,4 +1,4 @@
-"""What the matrix of a linear system can be: explicit (dense or CSR), or a damped Gram matrix known by its factor."""
+"""What the matrix of a linear system can be: explicit (dense or CSR), symmetric or not, or a damped Gram matrix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from ..backends.base import Backend
 from ..errors import NotSymmetricError, ShapeError
 from .arrays import as_columns, check_magnitude, check_memory, is_sparse, real_matrix
-from .base import MatrixOperator, Operator
+from .base import ExplicitMatrix, MatrixOperator, Operator
+from .general import GeneralMatrix
 from .gram import Factor, GramOperator, MatrixFactor
 
 SYMMETRY_TOLERANCE = 1e-10
@@ -45,7 +46,9 @@ def as_operator(A: Any, backend: Backend) -> Operator:
 
 
 __all__ = [
+    "ExplicitMatrix",
     "Factor",
+    "GeneralMatrix",
     "GramOperator",
     "MatrixFactor",
     "MatrixOperator",

@@ -1,4 +1,4 @@
-"""A symmetric operator, and the explicit matrix."""
+"""What an operator offers, and the explicit matrix."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from ..backends.base import Backend
 
 
 class Operator(Protocol):
-    """A real symmetric H of shape (N, N)."""
+    """A real A of shape (m, n); `symmetric` says that m = n and A = A^t."""
 
     @property
     def shape(self) -> tuple[int, int]: ...
     @property
+    def symmetric(self) -> bool: ...
+    @property
     def nonzeros(self) -> int:
-        """Stored entries of H (N^2 where H is not explicit)."""
+        """Stored entries of A (m n where A is not explicit)."""
         ...
 
     @property
     def product_flops(self) -> float:
-        """Floating-point operations of one product H v."""
+        """Floating-point operations of one product A v."""
         ...
 
     @property
     def product_bytes(self) -> float:
-        """Bytes one product H v moves at least."""
+        """Bytes one product A v moves at least."""
         ...
 
     @property
@@ -36,17 +38,22 @@ class Operator(Protocol):
         ...
 
     def matvec(self, v: Any) -> Any:
-        """H v for v of shape (N, k)."""
+        """A v for v of shape (n, k)."""
+        ...
+
+    def rmatvec(self, u: Any) -> Any:
+        """A^t u for u of shape (m, k)."""
         ...
 
     def dense(self) -> Any:
-        """H as an array of shape (N, N)."""
+        """A as an array of shape (m, n)."""
         ...
 
 
-class MatrixOperator:
-    """An explicit symmetric matrix, dense or CSR, in FP64."""
+class ExplicitMatrix:
+    """What matrices with stored entries share, dense or CSR, in FP64."""
 
+    symmetric: bool
     assembly_flops = 0.0
 
     def __init__(self, matrix: Any, backend: Backend) -> None:
@@ -82,14 +89,14 @@ class MatrixOperator:
 
     @cached_property
     def half_bandwidth(self) -> int:
-        """max |i - j| over the entries, after reverse Cuthill-McKee where the matrix is sparse."""
+        """max |i - j| over the entries of a square matrix, after reverse Cuthill-McKee where it is sparse."""
         if not self.sparse:
-            return self.shape[0] - 1
+            return max(self.shape) - 1
         from scipy.sparse.csgraph import reverse_cuthill_mckee
 
         coo = self.matrix.tocoo()
         place = np.empty(self.shape[0], dtype=np.int64)
-        place[reverse_cuthill_mckee(self.matrix.tocsr(), symmetric_mode=True)] = np.arange(self.shape[0])
+        place[reverse_cuthill_mckee(self.matrix.tocsr(), symmetric_mode=self.symmetric)] = np.arange(self.shape[0])
         return int(np.abs(place[coo.row] - place[coo.col]).max(initial=0))
 
     def matvec(self, v: Any) -> Any:
@@ -99,5 +106,14 @@ class MatrixOperator:
         return self.backend.asarray(self.matrix.toarray()) if self.sparse else self.matrix
 
     def largest_row_sum(self) -> float:
-        """max_i sum_j |H_ij| >= ||H||_2."""
+        """max_i sum_j |A_ij|, at least ||A||_2 where A is symmetric."""
         return float(abs(self.matrix).sum(axis=1).max())
+
+
+class MatrixOperator(ExplicitMatrix):
+    """An explicit symmetric matrix."""
+
+    symmetric = True
+
+    def rmatvec(self, u: Any) -> Any:
+        return self.matvec(u)

@@ -120,6 +120,8 @@ class GramOperator:
     [[2.5, 1.0], [1.0, 5.5]]
     """
 
+    symmetric = True
+
     def __init__(self, factor: Any, damping: float, backend: Backend | str = "auto") -> None:
         if not (isinstance(damping, (int, float, np.floating)) and math.isfinite(damping) and damping > 0):
             raise ParameterError(
@@ -152,6 +154,9 @@ class GramOperator:
 
     def matvec(self, v: Any) -> Any:
         return self.factor.normal_matvec(v) + self.damping * v
+
+    def rmatvec(self, u: Any) -> Any:
+        return self.matvec(u)
 
     @cached_property
     def _dense(self) -> Any:
