@@ -13,6 +13,8 @@ from ..backends.base import Backend
 class Operator(Protocol):
     """A real A of shape (m, n); `symmetric` says that m = n and A = A^t."""
 
+    backend: Backend
+
     @property
     def shape(self) -> tuple[int, int]: ...
     @property
@@ -98,6 +100,10 @@ class ExplicitMatrix:
         place = np.empty(self.shape[0], dtype=np.int64)
         place[reverse_cuthill_mckee(self.matrix.tocsr(), symmetric_mode=self.symmetric)] = np.arange(self.shape[0])
         return int(np.abs(place[coo.row] - place[coo.col]).max(initial=0))
+
+    @cached_property
+    def frobenius_norm(self) -> float:
+        return float(((self.matrix.data if self.sparse else self.matrix) ** 2).sum() ** 0.5)
 
     def matvec(self, v: Any) -> Any:
         return self.backend.real_product(self.on_device, v)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON, SpectrumBounds
 from ..costs import Cost, CostModel
-from ..operators import Operator
+from ..operators import ExplicitMatrix, Operator
 from ..stages import stage
 
 
@@ -29,10 +31,16 @@ LEDGER = ("polynomial", "phases", "arithmetic", "readout", "residual")
 
 @dataclass
 class LinearSystem:
-    """H x = rhs to a relative residual of `tolerance`.
+    """A x = rhs to a relative residual of `tolerance`; rhs has shape (m, k), x (n, k).
 
-    rhs has shape (N, k). `preimage` is r with G~^t r = rhs, where H is a Gram operator and r is known: the circuit
-    then inverts G~ once instead of twice. `expected_success_probability` is that of a similar system solved before.
+    square A:      x = A^-1 b,                         relative residual ||b - A x||/||b||
+    m != n:        x = A^+ b,                          relative residual ||A^t (b - A x)||/||A^t b||
+    `damping` d:   (A^t A + d^2) x = A^t b (Tikhonov), relative residual ||A^t (b - A x) - d^2 x||/||A^t b||
+
+    The last is the second one for A~ = [A; d I] and b~ = [b; 0], and `residual` is b~ - A~ x of m + n rows then.
+    `bounds` are those of A in every case. `preimage` is r with G~^t r = rhs, where A is a Gram operator and r is known:
+    the circuit then inverts G~ once instead of twice. `expected_success_probability` is that of a similar system solved
+    before; `seed` is for readout by shots.
     """
 
     operator: Operator
@@ -44,19 +52,82 @@ class LinearSystem:
     name: str = "system"
     encodings: dict[str, Any] = field(default_factory=dict, repr=False)
     """Encodings of the operator by name, made once: planning needs their alpha, solving the rest."""
+    damping: float = 0.0
+    seed: int = 0
 
     @property
     def size(self) -> int:
-        return self.operator.shape[0]
+        """max(m, n): what the system qubits index."""
+        return max(self.operator.shape)
+
+    @property
+    def unknowns(self) -> int:
+        """n, the rows of x."""
+        return self.operator.shape[1]
+
+    @property
+    def normal(self) -> bool:
+        """Whether x is defined by normal equations: m != n, or damping > 0."""
+        return self.damping > 0 or self.operator.shape[0] != self.operator.shape[1]
+
+    @property
+    def norm(self) -> float:
+        """A bound of ||A||, of ||A~|| where there is damping."""
+        return math.hypot(self.bounds.upper, self.damping)
+
+    @property
+    def kappa(self) -> float:
+        """The condition number of A, of A~ where there is damping; zero modes count without damping only."""
+        smallest = math.hypot(self.bounds.lower, self.damping)
+        return self.norm / smallest if smallest > 0 else math.inf
+
+    def zeros(self) -> Any:
+        """x = 0, of shape (n, k)."""
+        return self.operator.backend.xp.zeros((self.unknowns, self.rhs.shape[1]))
+
+    def residual(self, x: Any) -> Any:
+        """b - A x in FP64, (m, k), in the space of b; with damping [b - A x; -d x], (m + n, k)."""
+        residual = self.rhs - self.operator.matvec(x)
+        if not self.damping:
+            return residual
+        return self.operator.backend.xp.concatenate([residual, -self.damping * x])
+
+    def normal_residual(self, residual: Any) -> Any:
+        """A^t r, (n, k), A~^t r where there is damping: zero at the least-squares solution."""
+        if not self.damping:
+            return self.operator.rmatvec(residual)
+        m = self.operator.shape[0]
+        return self.operator.rmatvec(residual[:m]) + self.damping * residual[m:]
+
+    def relative_residuals(self, residual: Any) -> Any:
+        """The relative residual of each column, (k,), in the form that belongs to the system."""
+        measured = self.normal_residual(residual) if self.normal else residual
+        return column_norms(measured, self.operator.backend) / self.scales
+
+    @cached_property
+    def scales(self) -> Any:
+        """What a residual is relative to, (k,): ||b|| or ||A^t b||, or else what makes x = 0 the solution it is.
+
+        One where b = 0; ||A|| ||b|| where b is orthogonal to the range of A up to rounding.
+        """
+        backend = self.operator.backend
+        scales = column_norms(self.rhs, backend)
+        if self.normal:
+            b, scales = scales, column_norms(self.operator.rmatvec(self.rhs), backend)
+            norm = self.operator.frobenius_norm if isinstance(self.operator, ExplicitMatrix) else self.bounds.upper
+            orthogonal = scales <= self.size * FP64_EPSILON * norm * b
+            scales = backend.xp.where(orthogonal, norm * b, scales)
+        return divisors(scales, backend)
 
 
 @dataclass
 class Solution:
     """x and everything that is known about how it was obtained.
 
-    `relative_residual` is max over columns of ||b - H x||/||b||, recomputed in FP64. `queries` is the total over
-    rounds; `history` has one entry a round with values per column. `success_probability` is the smallest that the
-    simulated register showed. `ledger` is the error ledger, in units of the relative residual.
+    `relative_residual` is max over columns of ||b - A x||/||b||, recomputed in FP64; of ||A^t (b - A x)||/||A^t b||
+    where x is the least-squares solution (see `LinearSystem`). `queries` is the total over rounds; `history` has one
+    entry a round with values per column. `success_probability` is the smallest that the simulated register showed.
+    `ledger` is the error ledger, in units of the relative residual.
     """
 
     x: Any
@@ -110,15 +181,27 @@ def relative_residuals(residual: Any, rhs: Any, backend: Backend) -> Any:
 def certify(system: LinearSystem, x: Any, backend: Backend) -> tuple[float, Any]:
     """The largest relative residual of x, and the residual itself, in FP64 with the system's own operator."""
     with stage("verify", category=system.name, payload=system.bounds.kappa):
-        residual = system.rhs - system.operator.matvec(x)
-        worst = float(relative_residuals(residual, system.rhs, backend).max())
+        residual = system.residual(x)
+        worst = float(system.relative_residuals(residual).max())
     return worst, residual
 
 
 def growth(system: LinearSystem, x: Any, backend: Backend) -> float:
-    """max over columns of ||H|| ||x||/||b||: at most kappa, and what rounding of x is multiplied by."""
-    ratios = column_norms(x, backend) / divisors(column_norms(system.rhs, backend), backend)
-    return system.bounds.upper * float(ratios.max())
+    """max over columns of ||A|| ||x||/||b||, of the part of b that A x reaches where m != n: at most kappa."""
+    reached = system.rhs
+    if system.normal:
+        reached = system.residual(0 * x) - system.residual(x)
+    ratios = column_norms(x, backend) / divisors(column_norms(reached, backend), backend)
+    return system.norm * float(ratios.max())
+
+
+def amplification(system: LinearSystem, x: Any) -> float:
+    """What a relative rounding error of x is multiplied by in the relative residual, at most: ||A|| ||x||/||b||.
+
+    ||A||^2 ||x||/||A^t b|| for normal equations.
+    """
+    power = 2 if system.normal else 1
+    return system.norm**power * float((column_norms(x, system.operator.backend) / system.scales).max())
 
 
 def beyond_double_precision(kappa: float, tolerance: float) -> str | None:
