@@ -1,6 +1,6 @@
 """Polynomials that invert, and the phase factors that make a circuit apply them."""
 
-from .cache import cached_phase_factors, clear_memory_cache, round_down_to_grid, round_up_to_grid
+from .cache import cached_phase_factors, clear_memory_cache, phases_for, round_down_to_grid, round_up_to_grid
 from .inverse import InversePolynomial, Parity, inverse_degree, inverse_polynomial
 from .phases import PhaseFactors, phase_factors
 
@@ -13,6 +13,7 @@ __all__ = [
     "inverse_degree",
     "inverse_polynomial",
     "phase_factors",
+    "phases_for",
     "round_down_to_grid",
     "round_up_to_grid",
 ]

@@ -1,4 +1,4 @@
-"""Phase factors kept on disk by (parity, kappa, epsilon, scale), shared by all processes of a user.
+"""Phase factors kept in memory, and on disk by the name of their polynomial and the scale, for all processes of a user.
 
 `QNEWTON_CACHE_DIR` moves the folder. An entry is written to a temporary file and renamed, so a reader never sees
 half of one; it is verified by reconstruction when it is read, and rebuilt where it is damaged.
@@ -13,14 +13,23 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from .inverse import InversePolynomial, Parity, inverse_polynomial
-from .phases import DEFAULT_SCALE, RECONSTRUCTION_TOLERANCE, PhaseFactors, phase_factors, reconstruction_error
+from .phases import (
+    DEFAULT_SCALE,
+    RECONSTRUCTION_TOLERANCE,
+    ChebyshevPolynomial,
+    PhaseFactors,
+    checked_scale,
+    phase_factors,
+    reconstruction_error,
+)
 
 GRID_STEPS_PER_OCTAVE = 8
-_FORMAT = 2
+_FORMAT = 3
 _log = logging.getLogger(__name__)
 
 
@@ -49,27 +58,47 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"qnewton_gpu-{os.getuid()}"
 
 
+class NamedPolynomial(ChebyshevPolynomial, Protocol):
+    """A hashable polynomial whose name, part of a file name, tells it from every other one."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def phases_for(polynomial: NamedPolynomial, scale: float = DEFAULT_SCALE) -> PhaseFactors:
+    """The verified phase factors of scale * P/max|P|, from memory, from disk, or built now; errors as `phase_factors`.
+
+    >>> from qnewton_gpu.polynomials import inverse_polynomial
+    >>> phases_for(inverse_polynomial(10, 1e-2)).degree
+    53
+    """
+    return _phases_for(polynomial, checked_scale(scale))
+
+
 @lru_cache(maxsize=256)
-def cached_phase_factors(
-    kappa: float, epsilon: float, parity: Parity = "odd", scale: float = DEFAULT_SCALE
-) -> tuple[InversePolynomial, PhaseFactors]:
-    """The inverse polynomial of (kappa, epsilon) and its verified phase factors, from memory, disk, or built now."""
-    polynomial = inverse_polynomial(kappa, epsilon, parity)
-    kappa, epsilon, scale = float(kappa), float(epsilon), float(scale)  # an integer has no hex()
-    path = cache_folder() / f"phases{_FORMAT}-{parity}-{kappa.hex()}-{epsilon.hex()}-{scale.hex()}.npz"
+def _phases_for(polynomial: NamedPolynomial, scale: float) -> PhaseFactors:
+    path = cache_folder() / f"phases{_FORMAT}-{polynomial.name}-{scale.hex()}.npz"
     phases = _read(path, polynomial, scale)
     if phases is None:
         phases = phase_factors(polynomial, scale=scale)
         _write(path, phases)
-    return polynomial, phases
+    return phases
+
+
+def cached_phase_factors(
+    kappa: float, epsilon: float, parity: Parity = "odd", scale: float = DEFAULT_SCALE
+) -> tuple[InversePolynomial, PhaseFactors]:
+    """The inverse polynomial and its `phases_for`."""
+    polynomial = inverse_polynomial(kappa, epsilon, parity)
+    return polynomial, phases_for(polynomial, scale)
 
 
 def clear_memory_cache() -> None:
     """Forget what this process holds; the folder stays."""
-    cached_phase_factors.cache_clear()
+    _phases_for.cache_clear()
 
 
-def _read(path: Path, polynomial: InversePolynomial, scale: float) -> PhaseFactors | None:
+def _read(path: Path, polynomial: ChebyshevPolynomial, scale: float) -> PhaseFactors | None:
     if path.exists() and not path.is_file():  # a pipe or a folder would be waited for, or fail
         return None
     try:

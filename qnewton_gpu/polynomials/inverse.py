@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from numbers import Real
 from typing import Literal
 
@@ -51,6 +51,10 @@ class InversePolynomial:
     epsilon: float
     parity: Parity
     half_order: int
+
+    @property
+    def name(self) -> str:
+        return f"residual-{self.parity}-{self.kappa.hex()}-{self.epsilon.hex()}"
 
     @property
     def degree(self) -> int:
@@ -133,5 +137,10 @@ def inverse_polynomial(kappa: float, epsilon: float, parity: Parity = "odd") -> 
     >>> p.degree, round(p.sup_norm, 6)
     (53, 11.23903)
     """
-    kappa = _checked_kappa(kappa, epsilon, parity)
-    return InversePolynomial(kappa, float(epsilon), parity, _half_order(kappa, epsilon))
+    return _built(_checked_kappa(kappa, epsilon, parity), float(epsilon), parity)
+
+
+@lru_cache(maxsize=256)
+def _built(kappa: float, epsilon: float, parity: Parity) -> InversePolynomial:
+    """One object for equal arguments, so that its coefficients and largest value are computed once."""
+    return InversePolynomial(kappa, epsilon, parity, _half_order(kappa, epsilon))

@@ -61,6 +61,13 @@ class PhaseFactors:
         return phases
 
 
+def checked_scale(scale: float) -> float:
+    """The scale as a float; raises ParameterError where 0 < scale <= 0.999 does not hold."""
+    if not (isinstance(scale, Real) and 0 < scale <= LARGEST_SCALE):
+        raise ParameterError("scale", f"{scale!r} is not in (0, {LARGEST_SCALE}]", f"Use the default {DEFAULT_SCALE}")
+    return float(scale)
+
+
 def phase_factors(polynomial: ChebyshevPolynomial, *, scale: float = DEFAULT_SCALE) -> PhaseFactors:
     """Phase factors of scale * P/max|P|, verified by reconstruction.
 
@@ -71,8 +78,7 @@ def phase_factors(polynomial: ChebyshevPolynomial, *, scale: float = DEFAULT_SCA
     >>> bool(phase_factors(inverse_polynomial(10, 1e-2)).error < 1e-12)
     True
     """
-    if not (isinstance(scale, Real) and 0 < scale <= LARGEST_SCALE):
-        raise ParameterError("scale", f"{scale!r} is not in (0, {LARGEST_SCALE}]", f"Use the default {DEFAULT_SCALE}")
+    scale = checked_scale(scale)
     d = polynomial.degree
     target = polynomial.chebyshev * (scale / polynomial.sup_norm)
     sequence = _laurent(target, d)

@@ -14,17 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qnewton_gpu.errors import ParameterError, UnknownNameError
+from qnewton_gpu.errors import ParameterError
 from qnewton_gpu.polynomials import (
     cache,
-    cached_phase_factors,
     clear_memory_cache,
     inverse_polynomial,
     phase_factors,
+    phases_for,
 )
+from qnewton_gpu.polynomials.phases import DEFAULT_SCALE
 
 KEY = (10.0, 1e-2)
-BUILT = phase_factors(inverse_polynomial(*KEY))
+POLYNOMIAL = inverse_polynomial(*KEY)
+BUILT = phase_factors(POLYNOMIAL)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,7 @@ def entry(folder: Path) -> Path:
 
 def read_anew() -> np.ndarray:
     clear_memory_cache()
-    return cached_phase_factors(*KEY)[1].wx
+    return phases_for(POLYNOMIAL).wx
 
 
 def forbid_building(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,36 +56,39 @@ def forbid_building(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_entry_is_written_once_and_read_without_building(folder, monkeypatch) -> None:
-    polynomial, phases = cached_phase_factors(*KEY)
-    assert polynomial == inverse_polynomial(*KEY)
+    phases = phases_for(POLYNOMIAL)
     assert np.array_equal(phases.wx, BUILT.wx)
     written = entry(folder).stat()  # its access time changes when it is read
     forbid_building(monkeypatch)
-    assert cached_phase_factors(*KEY)[1] is phases  # from memory
+    assert phases_for(POLYNOMIAL) is phases  # from memory
     assert np.array_equal(read_anew(), BUILT.wx)  # from disk
     again = entry(folder).stat()
     assert (again.st_mtime_ns, again.st_ino) == (written.st_mtime_ns, written.st_ino)
 
 
 def test_what_is_read_is_what_was_built_with_its_error_measured_again(folder) -> None:
-    built = cached_phase_factors(*KEY)[1]
+    built = phases_for(POLYNOMIAL)
     clear_memory_cache()
-    read = cached_phase_factors(*KEY)[1]
+    read = phases_for(POLYNOMIAL)
     assert read is not built
     assert (read.scale, read.sup_norm, read.error) == (built.scale, built.sup_norm, built.error)
 
 
 def test_every_parameter_has_an_entry_of_its_own(folder) -> None:
-    for arguments in (KEY, (11.0, 1e-2), (10.0, 1e-3), (*KEY, "even"), (*KEY, "odd", 0.9)):
-        cached_phase_factors(*arguments)
+    for arguments in (KEY, (11.0, 1e-2), (10.0, 1e-3), (*KEY, "even")):
+        phases_for(inverse_polynomial(*arguments))
+    phases_for(POLYNOMIAL, 0.9)
     assert len(list(folder.iterdir())) == 5
 
 
-def test_an_integer_kappa_shares_the_entry_of_the_float(folder) -> None:
-    cached_phase_factors(10, 1e-2)
-    cached_phase_factors(10.0, 1e-2)
-    cached_phase_factors(np.float32(10), 1e-2)
-    assert entry(folder)
+def test_an_integer_kappa_is_the_same_polynomial_as_the_float() -> None:
+    for kappa in (10, 10.0, np.float32(10)):
+        assert inverse_polynomial(kappa, 1e-2) is POLYNOMIAL  # so its largest value is not computed again
+
+
+def test_the_default_scale_shares_its_entry_however_it_is_given() -> None:
+    assert phases_for(POLYNOMIAL, DEFAULT_SCALE) is phases_for(POLYNOMIAL, scale=np.float64(DEFAULT_SCALE))
+    assert phases_for(POLYNOMIAL) is phases_for(POLYNOMIAL, DEFAULT_SCALE)
 
 
 def resave(path: Path, **changes) -> None:
@@ -120,7 +125,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_entry_is_rebuilt_with_a_warning(folder, caplog, monkeypatch, damage) -> None:
-    cached_phase_factors(*KEY)
+    phases_for(POLYNOMIAL)
     damage(entry(folder))
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(read_anew(), BUILT.wx)
@@ -160,27 +165,22 @@ def test_a_full_disk_costs_only_a_warning_and_leaves_nothing(folder, monkeypatch
     assert not list(folder.iterdir())
 
 
-def test_bad_parameters_are_typed_errors_and_write_nothing(folder) -> None:
-    for arguments, error in (
-        ((0.5, 1e-2), ParameterError),
-        ((10.0, 2.0), ParameterError),
-        ((10.0, 1e-2, "odd", 1.0), ParameterError),
-        ((10.0, 1e-2, "both"), UnknownNameError),
-    ):
-        with pytest.raises(error):
-            cached_phase_factors(*arguments)
+@pytest.mark.parametrize("scale", [1.0, 0, None, "0.9"])
+def test_a_bad_scale_is_a_typed_error_and_writes_nothing(folder, scale) -> None:
+    with pytest.raises(ParameterError):
+        phases_for(POLYNOMIAL, scale)
     assert not folder.exists()
 
 
 def test_processes_that_start_together_agree_and_leave_one_whole_entry(folder, monkeypatch) -> None:
     program = """
 import sys
-from qnewton_gpu.polynomials import cached_phase_factors, clear_memory_cache
+from qnewton_gpu.polynomials import clear_memory_cache, inverse_polynomial, phases_for
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(20):
     clear_memory_cache()
-    wx = cached_phase_factors(10.0, 1e-2)[1].wx
+    wx = phases_for(inverse_polynomial(10.0, 1e-2)).wx
 print(wx.tobytes().hex())
 """
     root = str(Path(__file__).parents[3])
