@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from .backends.base import Backend, Side
 from .circuit import qsvt_circuit
@@ -54,14 +54,25 @@ class Run:
     start: Any
     side: Side = "right"
     mode: str = "subspace"
+    precision: str = "double"
+    """Of the whole register: "double" (complex128) or "single" (complex64), in mode="fused"."""
+    measured: bool = True
+    """False where another circuit goes on with these amplitudes: there is no readout in between."""
 
     @property
     def queries(self) -> int:
         return len(self.phases) - 1
 
     @property
+    def dtype(self) -> str:
+        return "complex64" if self.precision == "single" and self.mode == "fused" else "complex128"
+
+    @property
     def end(self) -> Side:
         return self.side if self.encoding.symmetric or self.queries % 2 == 0 else other(self.side)
+
+    def execute(self, backend: Backend) -> Outcome:
+        return run_sequences([self], backend)[0]
 
     def bytes_needed(self, mode: str, backend: Backend) -> float:
         """Memory that this run takes in a mode; a gate program has 2^qubits amplitudes."""
@@ -69,6 +80,39 @@ class Run:
         if mode == "circuit":
             register_size = 2 << (encoding.system_qubits + encoding.ancilla_qubits)
         return predicted_bytes(mode, encoding.operator.shape[0], register_size, self.start.shape[1], backend)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Circuits one after the other on one system register, each behind the post-selection of the one before.
+
+    `start` of the first run is that of all.
+    """
+
+    runs: Sequence[Run]
+    measured: bool = True
+
+    @property
+    def queries(self) -> int:
+        return sum(run.queries for run in self.runs)
+
+    def bytes_needed(self, mode: str, backend: Backend) -> float:
+        return max(run.bytes_needed(mode, backend) for run in self.runs)
+
+    def execute(self, backend: Backend) -> Outcome:
+        xp, amplitudes = backend.xp, self.runs[0].start
+        norm, worst, register = xp.ones(amplitudes.shape[1]), xp.ones(amplitudes.shape[1]), None
+        for run in self.runs:
+            outcome = run_sequence(
+                run.encoding, run.phases, amplitudes, backend, side=run.side, mode=run.mode, precision=run.precision
+            )
+            length = xp.sqrt(outcome.success_probability)
+            norm = norm * length
+            amplitudes = outcome.amplitudes / xp.where(length > 0, length, 1.0)
+            farther = abs(outcome.register_norm - 1) > abs(worst - 1)
+            worst, register = xp.where(farther, outcome.register_norm, worst), outcome.register
+        assert register is not None
+        return Outcome(norm * amplitudes, norm**2, worst, self.queries, register)
 
 
 @dataclass(frozen=True)
@@ -84,6 +128,19 @@ class Outcome:
     queries: int
     register: Callable[[], Any]
     """psi itself, (register_size, k), made on request; of a gate program 2^qubits amplitudes, the real part aside."""
+    runs: Any | None = None
+    """Runs of the circuit that the readout took, (k,); None where amplitudes were read exactly."""
+
+
+class Program(Protocol):
+    """A simulation that a solver wants made: a `Run`, or what a solver that is no QSVT sequence executes itself."""
+
+    @property
+    def measured(self) -> bool: ...
+    @property
+    def queries(self) -> int: ...
+    def bytes_needed(self, mode: str, backend: Backend) -> float: ...
+    def execute(self, backend: Backend) -> Outcome: ...
 
 
 def check_mode(mode: str, encoding_name: str) -> None:
@@ -145,9 +202,17 @@ def run_sequence(
     *,
     side: Side = "right",
     mode: str = "subspace",
+    precision: str = "double",
 ) -> Outcome:
     """Run one circuit; see `Run` for the arguments and `run_sequences` for what is raised."""
-    return run_sequences([Run(encoding, phases, start, side, mode)], backend)[0]
+    return run_sequences([Run(encoding, phases, start, side, mode, precision)], backend)[0]
+
+
+def run_programs(programs: Sequence[Program], backend: Backend) -> list[Outcome]:
+    """Run simulations: QSVT sequences side by side, others one by one. Raises as `run_sequences` does."""
+    runs = [program for program in programs if isinstance(program, Run)]
+    outcomes = iter(run_sequences(runs, backend) if runs else [])
+    return [next(outcomes) if isinstance(program, Run) else program.execute(backend) for program in programs]
 
 
 def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
@@ -163,9 +228,9 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
     check_memory("mode", needed, backend, remedy)
     outcomes: dict[int, Outcome] = {}
 
-    def kind(place: int) -> tuple[str, str, str, int]:
+    def kind(place: int) -> tuple[str, str, str, str, int]:
         run = runs[place]
-        return run.mode, run.encoding.name, run.side, run.start.shape[1]
+        return run.mode, run.encoding.name, run.dtype, run.side, run.start.shape[1]
 
     try:
         for (mode, *_), places in groupby(sorted(range(len(runs)), key=kind), key=kind):
@@ -177,14 +242,14 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
     return [outcomes[place] for place in range(len(runs))]
 
 
-def _programs(runs: Sequence[Run], make: Callable[[list[Any]], Any]) -> Iterator[tuple[Sequence[Run], Any]]:
+def _programs(runs: Sequence[Run], make: Callable[[list[Any], str], Any]) -> Iterator[tuple[Sequence[Run], Any]]:
     """The runs with the backend's program for them: one for all, or else one for each; None where it has none."""
-    program = make([run.encoding for run in runs])
+    program = make([run.encoding for run in runs], runs[0].dtype)
     if program is not None or len(runs) == 1:
         yield runs, program
         return
     for run in runs:
-        yield [run], make([run.encoding])
+        yield [run], make([run.encoding], run.dtype)
 
 
 def _subspace(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
@@ -253,14 +318,15 @@ def _of_register(run: Run, psi: Any, lowered: Any, backend: Backend) -> Outcome:
 
 
 def _whole_register(run: Run, backend: Backend) -> tuple[Any, Any]:
-    """psi and T^t psi: the three lines of a query, written out."""
+    """psi and T^t psi: the three lines of a query, written out; psi is kept in the precision of the run."""
     encoding: BlockEncoding = run.encoding
-    side, psi = run.side, encoding.lift(run.start.astype(backend.xp.complex128), run.side)
+    side, psi = run.side, encoding.lift(run.start.astype(run.dtype), run.side)
     for k, phi in enumerate(run.phases[::-1]):
         if k:
             psi, side = encoding.reflect(psi), other(side)
         v = encoding.lower(psi, side)
         psi = cmath.exp(-1j * phi) * (psi + (cmath.exp(2j * phi) - 1) * encoding.lift(v, side))
+        psi = psi.astype(run.dtype, copy=False)
     return psi, encoding.lower(psi, side)
 
 

@@ -113,14 +113,14 @@ class Backend(Protocol):
         """`start`, (N, k), as the lowest amplitudes of k registers of `num_qubits`."""
         ...
 
-    def register_program(self, encodings: Sequence[Any]) -> RegisterProgram | None:
+    def register_program(self, encodings: Sequence[Any], dtype: str) -> RegisterProgram | None:
         """Queries on the whole register by kernels of this backend; None: lift, lower and reflect have to do.
 
-        Several encodings share one launch a query, where the backend can.
+        Several encodings share one launch a query, where the backend can. dtype is "complex128" or "complex64".
         """
         ...
 
-    def subspace_program(self, encodings: Sequence[Any]) -> SubspaceProgram | None:
+    def subspace_program(self, encodings: Sequence[Any], dtype: str) -> SubspaceProgram | None:
         """The same for the two vectors of the subspace recurrence; None: products have to do."""
         ...
 

@@ -126,15 +126,15 @@ class GpuBackend:
 
         return CuStateVector(self, start, num_qubits)
 
-    def register_program(self, encodings: Sequence[Any]) -> RegisterProgram | None:
+    def register_program(self, encodings: Sequence[Any], dtype: str) -> RegisterProgram | None:
         from .gpu_programs import register_program
 
-        return register_program(self, encodings)
+        return register_program(self, encodings, dtype)
 
-    def subspace_program(self, encodings: Sequence[Any]) -> SubspaceProgram | None:
+    def subspace_program(self, encodings: Sequence[Any], dtype: str) -> SubspaceProgram | None:
         from .gpu_programs import subspace_program
 
-        return subspace_program(self, encodings)
+        return subspace_program(self, encodings, dtype)
 
     def available_bytes(self) -> int:
         cuda = importlib.import_module("torch").cuda

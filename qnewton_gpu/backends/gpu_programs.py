@@ -33,20 +33,20 @@ BATCHED_ENTRIES = 2**24
 NULL = np.uint64(0)
 
 
-def register_program(backend: GpuBackend, encodings: Sequence[Any]) -> Any:
+def register_program(backend: GpuBackend, encodings: Sequence[Any], dtype: str) -> Any:
     """The program for these encodings, or None where there are no kernels for them."""
     if {encoding.name for encoding in encodings} == {"walk"}:
-        return WalkProgram(backend, encodings) if _small_enough(encodings) else None
+        return WalkProgram(backend, encodings, dtype) if _small_enough(encodings) else None
     alone = {"matching": MatchingProgram, "gram": GramProgram}
     if len(encodings) == 1 and hasattr(encodings[0], "register") and encodings[0].name in alone:
-        return alone[encodings[0].name](backend, encodings[0])
+        return alone[encodings[0].name](backend, encodings[0], dtype)
     return None
 
 
-def subspace_program(backend: GpuBackend, encodings: Sequence[Any]) -> SubspaceProgram | None:
+def subspace_program(backend: GpuBackend, encodings: Sequence[Any], dtype: str) -> SubspaceProgram | None:
     """The recurrence for symmetric encodings of explicit matrices, or None."""
     explicit = all(e.symmetric and hasattr(e.operator, "on_device") for e in encodings)
-    return SubspaceProgram(backend, encodings) if explicit and _small_enough(encodings) else None
+    return SubspaceProgram(backend, encodings, dtype) if explicit and _small_enough(encodings) else None
 
 
 def _small_enough(encodings: Sequence[Any]) -> bool:

@@ -9,19 +9,20 @@ from typing import Any
 from ..errors import UnknownNameError
 from .base import LinearSystem, Solution, Solver, Status
 
-SOLVERS = {
+SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qsvt": ("qnewton_gpu.solvers.qsvt:QSVT", {}),
     "cholesky": ("qnewton_gpu.solvers.classical:Factorisation", {"name": "cholesky"}),
     "lu": ("qnewton_gpu.solvers.classical:Factorisation", {"name": "lu"}),
     "cg": ("qnewton_gpu.solvers.classical:ConjugateGradients", {}),
 }
-QUANTUM = ("qsvt",)
+CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical:" in path)
+QUANTUM = tuple(name for name in SOLVERS if name not in CLASSICAL)
 
 
 def make_solver(name: str, **quantum_options: Any) -> Solver:
-    """The solver of that name; `quantum_options` (encoding, mode, max_queries, budget) go to the quantum ones only.
+    """The solver of that name; `quantum_options` (the fields of `QuantumSolver`) go to the quantum ones only.
 
-    Raises UnknownNameError.
+    Raises UnknownNameError, CombinationError.
     """
     if name not in SOLVERS:
         raise UnknownNameError.among("solver", name, ("auto", *SOLVERS))
@@ -32,4 +33,4 @@ def make_solver(name: str, **quantum_options: Any) -> Solver:
     return solver
 
 
-__all__ = ["QUANTUM", "SOLVERS", "LinearSystem", "Solution", "Solver", "Status", "make_solver"]
+__all__ = ["CLASSICAL", "QUANTUM", "SOLVERS", "LinearSystem", "Solution", "Solver", "Status", "make_solver"]

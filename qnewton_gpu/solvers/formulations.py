@@ -1,4 +1,4 @@
-"""The three ways of putting H x = b to a QSVT circuit: symmetric, or a Gram factor without or with a preimage.
+"""The ways of putting a linear system to QSVT circuits: symmetric, general, a Gram factor, or factor by factor.
 
 In mode="subspace" the Gram circuits run on the few left vectors that they can reach (`ReducedGram`), and on the whole
 register otherwise: x, norms and success probabilities are the same.
@@ -6,9 +6,11 @@ register otherwise: x, norms and success probabilities are the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..backends.base import Backend
+from ..conditioning import estimate_spectrum
 from ..encodings.base import BlockEncoding, EncodedProducts, Side
 from ..encodings.gram import GramEncoding, ReducedGram
 from ..errors import ParameterError
@@ -35,12 +37,33 @@ class Formulation(Protocol):
         """The condition number of H that a polynomial for `kappa` belongs to."""
         ...
 
+    def kappas(self, kappa: float) -> Sequence[float]:
+        """What each circuit of a round has to cover where the whole has to cover `kappa`."""
+        ...
+
     def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
         """For the correction of x: the encoding that runs in this mode, its unit start columns, and their norms."""
         ...
 
 
-class Symmetric:
+def covered_kappa(encoding: EncodedProducts, system: LinearSystem) -> float:
+    """alpha over the smallest |eigenvalue| (singular value) that is known; zero modes do not count."""
+    return max(encoding.alpha / (system.bounds.lower or system.bounds.smallest_nonzero or encoding.alpha), 1.0)
+
+
+def kappa_of_system(kappa: float, encoding: EncodedProducts, system: LinearSystem) -> float:
+    """The condition number of the matrix where alpha over its smallest |eigenvalue| is `kappa`."""
+    return kappa * min(1.0, system.bounds.upper / encoding.alpha) if system.bounds.upper > 0 else kappa
+
+
+class OneCircuit:
+    """A round is one circuit, which covers all."""
+
+    def kappas(self, kappa: float) -> Sequence[float]:
+        return (kappa,)
+
+
+class Symmetric(OneCircuit):
     """x = P(H/alpha) b with the odd polynomial of 1/x."""
 
     parity: Parity = "odd"
@@ -49,18 +72,43 @@ class Symmetric:
 
     def __init__(self, encoding: BlockEncoding, system: LinearSystem, backend: Backend) -> None:
         self.encoding, self.system, self.backend = encoding, system, backend
-        lower = system.bounds.lower or system.bounds.smallest_nonzero or encoding.alpha
-        self.kappa = max(encoding.alpha / lower, 1.0)
+        self.kappa = covered_kappa(encoding, system)
 
     def kappa_of_system(self, kappa: float) -> float:
-        upper = self.system.bounds.upper
-        return kappa * min(1.0, upper / self.encoding.alpha) if upper > 0 else kappa
+        return kappa_of_system(kappa, self.encoding, self.system)
 
     def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
-        return self.encoding, *_normalised(residual, self.backend)
+        return self.encoding, *normalised(residual, self.backend)
 
 
-class GramAnyRhs:
+class PseudoInverse(Symmetric):
+    """x = A^+ b for a real A that need not be symmetric, nor square: the odd polynomial, from the left to the right.
+
+    P(0) = 0, so what b has outside of the range of A stays out of x, and x has least norm.
+    """
+
+    side: Side = "left"
+
+
+class FactorByFactor(Symmetric):
+    """x = A_1^-1 (x) A_2^-1 (x) ... b by one circuit a factor, so that degrees add and do not multiply."""
+
+    def __init__(self, encoding: Any, system: LinearSystem, backend: Backend) -> None:
+        super().__init__(encoding, system, backend)
+        operators = encoding.operator.factors
+        self.factors = [encoding.factor(i) for i in range(len(operators))]
+        bounds = [estimate_spectrum(operator, backend=backend) for operator in operators]
+        self._kappas = [
+            max(factor.alpha / (b.lower or b.smallest_nonzero or factor.alpha), 1.0)
+            for factor, b in zip(self.factors, bounds, strict=True)
+        ]
+
+    def kappas(self, kappa: float) -> Sequence[float]:
+        raised = max(kappa / self.kappa, 1.0) ** (1 / len(self._kappas))
+        return [raised * k for k in self._kappas]
+
+
+class GramAnyRhs(OneCircuit):
     """x = P(G~/alpha) g with the even polynomial of 1/x^2: (G~^t G~)^-1 for any right-hand side."""
 
     parity: Parity = "even"
@@ -76,10 +124,10 @@ class GramAnyRhs:
     def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
         no_source = self.backend.xp.zeros_like(residual)
         encoding = ReducedGram(self.encoding, no_source, 0.0) if mode == "subspace" else self.encoding
-        return encoding, *_normalised(residual, self.backend)
+        return encoding, *normalised(residual, self.backend)
 
 
-class GramPreimage:
+class GramPreimage(OneCircuit):
     """x = G~^+ r with the odd polynomial, where G~^t r = g: the residual of x in the left space is r - G~ x."""
 
     parity: Parity = "odd"
@@ -113,7 +161,7 @@ class GramPreimage:
         flag = xp.zeros_like(left)
         flag[-len(x) :] = residual / encoding.root_damping
         shorter = column_norms(flag, self.backend) < column_norms(left, self.backend)
-        start, norms = _normalised(xp.where(shorter, flag, left), self.backend)
+        start, norms = normalised(xp.where(shorter, flag, left), self.backend)
         if mode != "subspace":
             return encoding, start, norms
         length = xp.where(norms > 0, 1.0, 0.0)
@@ -121,6 +169,6 @@ class GramPreimage:
         return reduced, xp.concatenate([length[None], xp.zeros_like(x)]), norms
 
 
-def _normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:
+def normalised(vectors: Any, backend: Backend) -> tuple[Any, Any]:
     norms = column_norms(vectors, backend)
     return vectors / divisors(norms, backend), norms

@@ -1,25 +1,226 @@
-"""Iterative refinement around a polynomial solver: how a tolerance is split into rounds.
+"""Iterative refinement around any quantum solver: rounds until the FP64 residual is within tolerance, or cannot be.
 
 A round at accuracy epsilon multiplies the FP64 residual by at most epsilon, because the solution keeps its norm. One
-long polynomial takes the fewest queries while the phases of its degree are cheap; below `TIGHTEST_ROUND` rounds of
-equal accuracy share one shorter sequence.
+long circuit takes the fewest queries while its parameters are cheap; below the tightest accuracy of a round, rounds of
+equal accuracy share one shorter circuit.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backends.base import Backend
+from ..conditioning import FP64_EPSILON
+from ..errors import NotEnoughMemoryError
+from ..simulation import Outcome, Program, run_programs
+from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms, growth
+
+if TYPE_CHECKING:
+    from .quantum import Method, QuantumSolver, Round
 
 TIGHTEST_ROUND = 1e-6
 STAGNATION = 0.5
+LARGEST_DRIFT = 1e-6
+End = tuple[Status, str]
 
 
-def split_tolerance(tolerance: float) -> tuple[float, int]:
-    """(epsilon of a round, number of rounds) with epsilon^rounds = tolerance and epsilon >= 1e-6.
+def split_tolerance(tolerance: float, tightest: float = TIGHTEST_ROUND) -> tuple[float, int]:
+    """(epsilon of a round, number of rounds) with epsilon^rounds = tolerance and epsilon >= tightest.
 
     >>> split_tolerance(1e-2)
     (0.01, 1)
     """
-    if tolerance >= TIGHTEST_ROUND:
+    if tolerance >= tightest:
         return min(tolerance, 0.5), 1
-    rounds = math.ceil(math.log(tolerance) / math.log(TIGHTEST_ROUND) - 1e-9)
+    rounds = math.ceil(math.log(tolerance) / math.log(tightest) - 1e-9)
     return tolerance ** (1 / rounds), rounds
+
+
+def run_side_by_side(refinements: Sequence[Refinement], backend: Backend) -> list[End]:
+    """Take each refinement to the circuit that it wants run next, run these circuits together, and so on to the end."""
+    rounds = [refinement.rounds() for refinement in refinements]
+    results: dict[int, Outcome | Exception | None] = dict.fromkeys(range(len(rounds)))
+    ends: dict[int, End] = {}
+    while results:
+        wanted: dict[int, Program] = {}
+        for place, result in results.items():
+            advance: Any = rounds[place].throw if isinstance(result, Exception) else rounds[place].send
+            try:
+                wanted[place] = advance(result)
+            except StopIteration as stopped:
+                ends[place] = stopped.value
+            except _memory_errors(backend) as problem:
+                ends[place] = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
+        results = _results(wanted, backend) if wanted else {}
+    return [ends[place] for place in range(len(rounds))]
+
+
+def _memory_errors(backend: Backend) -> tuple[type[Exception], ...]:
+    return (NotEnoughMemoryError, *backend.out_of_memory)
+
+
+def _results(wanted: dict[int, Program], backend: Backend) -> dict[int, Outcome | Exception | None]:
+    """The outcome of each circuit, all at once if they fit into memory together, or why there is none."""
+    try:
+        return dict(zip(wanted, run_programs(list(wanted.values()), backend), strict=True))
+    except _memory_errors(backend) as problem:
+        if len(wanted) == 1:
+            return dict.fromkeys(wanted, problem)
+    return {place: result for one in wanted.items() for place, result in _results(dict([one]), backend).items()}
+
+
+class Refinement:
+    """The rounds of one solve: x, its residual, and what each round showed."""
+
+    def __init__(self, solver: QuantumSolver, system: LinearSystem, method: Method, backend: Backend) -> None:
+        self.solver, self.system, self.method, self.backend = solver, system, method, backend
+        self.epsilon, _ = solver.split(system.tolerance)
+        self.first_queries = method.queries(self.epsilon)
+        self.x = system.zeros()
+        self.residual = system.rhs
+        self.error = 1.0
+        self.drift = 0.0
+        self.history: list[dict[str, Any]] = []
+        self.ledger = {"polynomial": 0.0, "phases": 0.0, "arithmetic": 0.0, "readout": 0.0}
+
+    @property
+    def queries(self) -> int:
+        return sum(entry["queries"] for entry in self.history)
+
+    def rounds(self) -> Generator[Program, Outcome, End]:
+        """Rounds until the residual is within tolerance, or until it is clear why it will not be.
+
+        Yields the circuits to be run, takes their outcomes.
+        """
+        system, method, epsilon = self.system, self.method, self.epsilon
+        previous_rayleigh = float("inf")
+        while True:
+            refusal = self._refusal(epsilon)
+            if refusal is not None:
+                return refusal
+            before = self.error
+            best = (self.x, self.residual, self.error)
+            self._take(epsilon, (yield from method.round(self.x, self.residual, epsilon)))
+            if not self.drift <= LARGEST_DRIFT:
+                return Status.NOT_CONVERGED, (
+                    f"The norm of the simulated register is off by {self.drift:.1e}: the encoding is no isometry, "
+                    f"because its alpha = {method.encoding.alpha:.6g} is below the norm of the operator."
+                )
+            if self.error <= system.tolerance:
+                return Status.SOLVED, f"The relative residual {self.error:.2e} is within {system.tolerance:.1e}."
+            if self.error < STAGNATION * before:
+                if not system.bounds.certified and self.error > math.sqrt(epsilon) * before:
+                    method.kappa *= 2  # far from the promised epsilon: some |lambda| lies below alpha/kappa
+                continue
+            reached = self.error
+            if not reached <= before * (1 + 1e-8):  # also where it is NaN
+                self.x, self.residual, self.error = best
+            if not reached <= 1.01 * before:  # |E| <= 1: no kappa is to blame, and a larger one cannot help
+                return Status.NOT_CONVERGED, (
+                    f"A round took the relative residual from {before:.2e} to {reached:.2e}, which an undisturbed "
+                    f"circuit cannot do (its register norm is off by {self.drift:.1e}), so the round was dropped."
+                )
+            rayleigh = self._rayleigh()
+            if rayleigh <= 16 * system.size * FP64_EPSILON:
+                return Status.SINGULAR, (
+                    f"The residual stays at {self.error:.2e}: what is left of b lies in the null space of the matrix "
+                    f"(||H r|| = {rayleigh:.1e} ||H|| ||r||), so no x solves the system; damp the matrix or project b."
+                )
+            floor = self._rounding_floor()
+            if system.bounds.certified or self.error <= floor or not np.isfinite(self.error):
+                return Status.NOT_CONVERGED, (
+                    f"The relative residual stagnates at {self.error:.2e} above {system.tolerance:.1e}; rounding "
+                    f"alone leaves about {floor:.1e}: raise the tolerance or damp the matrix."
+                )
+            if rayleigh < STAGNATION * previous_rayleigh and rayleigh < 1e-3 / method.kappa:
+                previous_rayleigh = rayleigh  # the residual is still turning into a null vector: look again
+                continue
+            previous_rayleigh = rayleigh
+            method.kappa = max(2 * method.kappa, min(1 / rayleigh, 16 * method.kappa))
+
+    def _refusal(self, epsilon: float) -> End | None:
+        method = self.method
+        problem = beyond_double_precision(method.kappa_of_system(method.kappa), self.system.tolerance)
+        if problem:
+            return Status.TOO_ILL_CONDITIONED, problem
+        needed = method.queries(epsilon)
+        if self.queries + needed > self.solver.max_queries:
+            return Status.TOO_MANY_QUERIES, (
+                f"{needed} queries are needed for alpha/|lambda|_min = {method.kappa:.3g} after {self.queries} queries "
+                f"already made, and max_queries is {self.solver.max_queries}: raise it, damp the matrix or raise the "
+                "tolerance."
+            )
+        return None
+
+    def _take(self, epsilon: float, result: Round) -> None:
+        """Enter a round into x, the residual, the ledger and the history."""
+        backend, outcome = self.backend, result.outcome
+        self.x = result.x
+        self.residual = self.system.residual(self.x)
+        errors = self.system.relative_residuals(self.residual)
+        self.error = float(errors.max())
+        active = backend.to_numpy(result.active)
+        probability = backend.to_numpy(outcome.success_probability)
+        self.drift = float(np.abs(1 - backend.to_numpy(outcome.register_norm))[active].max(initial=0.0))
+        self.ledger.update(result.errors)
+        self.ledger["arithmetic"] = max(self.ledger["arithmetic"], self.drift * result.gain)
+        self.history.append(
+            {
+                "queries": result.queries,
+                "kappa": self.method.kappa,
+                "epsilon": epsilon,
+                "success_probability": [float(p) for p, on in zip(probability, active, strict=True) if on],
+                "relative_residual": [float(e) for e in backend.to_numpy(errors)],
+                **result.details,
+            }
+        )
+
+    def _rayleigh(self) -> float:
+        """||H r||/(||H|| ||r||) for the worst column: an upper bound of |lambda|_min/||H||."""
+        system = self.system
+        worst = int(system.relative_residuals(self.residual).argmax())
+        r = self.residual[:, worst : worst + 1]
+        scale = system.norm or self.method.encoding.alpha
+        symmetric = system.operator.symmetric and not system.normal
+        product = system.operator.matvec(r) if symmetric else system.normal_residual(r)
+        return float(column_norms(product, self.backend)[0] / (scale * column_norms(r, self.backend)[0]))
+
+    def _rounding_floor(self) -> float:
+        """The relative residual that rounding leaves: a few eps (||H|| ||x|| + ||b||)/||b||."""
+        return 32 * FP64_EPSILON * (1 + growth(self.system, self.x, self.backend))
+
+    def solution(self, status: Status, message: str, seconds: float) -> Solution:
+        worst, _ = certify(self.system, self.x, self.backend)
+        if status is Status.SOLVED and not worst <= self.system.tolerance:
+            status, message = (
+                Status.NOT_CONVERGED,
+                f"The recomputed relative residual is {worst:.2e}, above the tolerance.",
+            )
+        probabilities = [p for entry in self.history for p in entry["success_probability"]]
+        method, encoding = self.method, self.method.encoding
+        return Solution(
+            x=self.x,
+            status=status,
+            message=message,
+            relative_residual=worst,
+            solver=self.solver.name,
+            queries=self.queries,
+            success_probability=min(probabilities) if probabilities else None,
+            resources={
+                **method.resources(),
+                "encoding": encoding.name,
+                "mode": method.mode,
+                "alpha": encoding.alpha,
+                "system_qubits": encoding.system_qubits,
+                "ancilla_qubits": encoding.ancilla_qubits,
+                "register_size": encoding.register_size,
+                "kappa": method.kappa,
+            },
+            simulated_seconds=seconds,
+            history=self.history,
+            ledger={**self.ledger, "residual": worst},
+        )
