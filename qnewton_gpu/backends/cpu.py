@@ -77,10 +77,10 @@ class CpuBackend:
     def state_vector(self, start: np.ndarray, num_qubits: int) -> NumpyStateVector:
         return NumpyStateVector(start, num_qubits)
 
-    def register_program(self, encodings: Sequence[Any]) -> None:
+    def register_program(self, encodings: Sequence[Any], dtype: str) -> None:
         return None  # lift, lower and reflect are the specification
 
-    def subspace_program(self, encodings: Sequence[Any]) -> None:
+    def subspace_program(self, encodings: Sequence[Any], dtype: str) -> None:
         return None
 
     def synchronize(self) -> None:
