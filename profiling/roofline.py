@@ -44,7 +44,7 @@ from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.walk import SIGN
 from qnewton_gpu.errors import BackendUnavailableError, QNewtonError, UnknownNameError
 from qnewton_gpu.operators import GramOperator, MatrixOperator
-from qnewton_gpu.polynomials.cache import cached_phase_factors
+from qnewton_gpu.polynomials import inverse_polynomial, phases_for
 from qnewton_gpu.simulation import run_sequence
 
 HERE = Path(__file__).parent
@@ -347,7 +347,7 @@ def sequence(bench: Bench) -> Iterator[Row]:
     """A whole QSVT sequence, beside its queries' kernels alone."""
     n, xp = bench.sizes.sequence_rows, bench.xp
     encoding = bench.encoding("random", n)
-    phases = cached_phase_factors(bench.sizes.kappa, bench.sizes.epsilon)[1].reflection
+    phases = phases_for(inverse_polynomial(bench.sizes.kappa, bench.sizes.epsilon)).reflection
     start, degree = xp.full((n, 1), 1 / math.sqrt(n)), len(phases) - 1
     for mode, kernel in MODES.items():
         program, buffers = bench.program(kernel, encoding, "complex128")

@@ -13,15 +13,13 @@ import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from .inverse import InversePolynomial, Parity, inverse_polynomial
+from .base import Polynomial
 from .phases import (
     DEFAULT_SCALE,
     RECONSTRUCTION_TOLERANCE,
-    ChebyshevPolynomial,
     PhaseFactors,
     checked_scale,
     phase_factors,
@@ -58,14 +56,7 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / f"qnewton_gpu-{os.getuid()}"
 
 
-class NamedPolynomial(ChebyshevPolynomial, Protocol):
-    """A hashable polynomial whose name, part of a file name, tells it from every other one."""
-
-    @property
-    def name(self) -> str: ...
-
-
-def phases_for(polynomial: NamedPolynomial, scale: float = DEFAULT_SCALE) -> PhaseFactors:
+def phases_for(polynomial: Polynomial, scale: float = DEFAULT_SCALE) -> PhaseFactors:
     """The verified phase factors of scale * P/max|P|, from memory, from disk, or built now; errors as `phase_factors`.
 
     >>> from qnewton_gpu.polynomials import inverse_polynomial
@@ -76,7 +67,7 @@ def phases_for(polynomial: NamedPolynomial, scale: float = DEFAULT_SCALE) -> Pha
 
 
 @lru_cache(maxsize=256)
-def _phases_for(polynomial: NamedPolynomial, scale: float) -> PhaseFactors:
+def _phases_for(polynomial: Polynomial, scale: float) -> PhaseFactors:
     path = cache_folder() / f"phases{_FORMAT}-{polynomial.name}-{scale.hex()}.npz"
     phases = _read(path, polynomial, scale)
     if phases is None:
@@ -85,20 +76,12 @@ def _phases_for(polynomial: NamedPolynomial, scale: float) -> PhaseFactors:
     return phases
 
 
-def cached_phase_factors(
-    kappa: float, epsilon: float, parity: Parity = "odd", scale: float = DEFAULT_SCALE
-) -> tuple[InversePolynomial, PhaseFactors]:
-    """The inverse polynomial and its `phases_for`."""
-    polynomial = inverse_polynomial(kappa, epsilon, parity)
-    return polynomial, phases_for(polynomial, scale)
-
-
 def clear_memory_cache() -> None:
     """Forget what this process holds; the folder stays."""
     _phases_for.cache_clear()
 
 
-def _read(path: Path, polynomial: ChebyshevPolynomial, scale: float) -> PhaseFactors | None:
+def _read(path: Path, polynomial: Polynomial, scale: float) -> PhaseFactors | None:
     if path.exists() and not path.is_file():  # a pipe or a folder would be waited for, or fail
         return None
     try:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from numbers import Real
-from typing import Literal
+from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 
-from ..errors import ParameterError, UnknownNameError
-
-Parity = Literal["odd", "even"]
-SMALLEST_KAPPA = 1.01  # at kappa = 1 the interval is a point and the formulas divide by zero
+from ..errors import UnknownNameError
+from .base import Parity, Polynomial, checked_epsilon, checked_kappa
 
 
 def _half_order(kappa: float, epsilon: float) -> int:
@@ -22,25 +17,22 @@ def _half_order(kappa: float, epsilon: float) -> int:
     return max(1, math.ceil(math.acosh(1 / epsilon) / (2 * math.atanh(1 / kappa))))
 
 
-def _checked_kappa(kappa: float, epsilon: float, parity: str) -> float:
-    """kappa, at least SMALLEST_KAPPA; errors as `inverse_polynomial` says."""
-    if not (isinstance(kappa, Real) and math.isfinite(kappa) and kappa >= 1):
-        raise ParameterError("kappa", f"{kappa!r} is not a finite number >= 1", "Give a bound of the condition number")
-    if not (isinstance(epsilon, Real) and 0 < epsilon < 1):
-        raise ParameterError("epsilon", f"{epsilon!r} is not between 0 and 1", "Give a relative error such as 1e-2")
+def _checked(kappa: float, epsilon: float, parity: str) -> tuple[float, float]:
+    """kappa and epsilon as floats; errors as `inverse_polynomial` says."""
+    checked = checked_kappa(kappa), checked_epsilon(epsilon)
     if parity not in ("odd", "even"):
         raise UnknownNameError.among("parity", parity, ("odd", "even"))
-    return max(float(kappa), SMALLEST_KAPPA)
+    return checked
 
 
 def inverse_degree(kappa: float, epsilon: float, parity: Parity = "odd") -> int:
     """Degree of `inverse_polynomial(kappa, epsilon, parity)`, without building it; the same errors."""
-    n = _half_order(_checked_kappa(kappa, epsilon, parity), epsilon)
+    n = _half_order(*_checked(kappa, epsilon, parity))
     return 2 * n - 1 if parity == "odd" else 2 * n - 2
 
 
 @dataclass(frozen=True)
-class InversePolynomial:
+class InversePolynomial(Polynomial):
     """P(x) = (1 - E(x)) / x^k, k = 1 (odd) or 2 (even), with the residual E = T_n(y)/T_n(y0) of least maximum.
 
     y = (2 x^2 - 1 - a^2)/(1 - a^2), y0 = -(1 + a^2)/(1 - a^2), a = 1/kappa; |E| <= relative_error on a <= |x| <= 1.
@@ -101,27 +93,10 @@ class InversePolynomial:
         a, n = 1 / self.kappa, self.half_order
         return n * math.tanh(2 * n * math.atanh(a)) / a
 
-    @cached_property
-    def chebyshev(self) -> np.ndarray:
-        """Coefficients of T_1, T_3, ..., T_d (odd) or T_0, T_2, ..., T_d (even)."""
-        points = scipy.fft.next_fast_len(2 * (self.degree + 2), real=True)
-        points += points % 2  # an even number of Gauss points leaves out x = 0
-        x = np.cos(np.pi * (np.arange(points) + 0.5) / points)
-        coefficients = scipy.fft.dct(self(x), type=2) / points
-        coefficients[0] /= 2
-        return coefficients[: self.degree + 1][self.degree % 2 :: 2].copy()
-
-    @cached_property
-    def sup_norm(self) -> float:
-        """max |P| over x_k = cos(pi k/M), M the smallest power of two >= 64 (degree + 1)."""
-        count = 1 << (64 * (self.degree + 1) - 1).bit_length()
-        a = 1 / self.kappa
-        first = 0
-        if self.relative_error < 1 / 4 and 2 * a < 1:
-            # beyond 2a |P| <= (1 + e)/(2a) < (1 - e)/a <= |P(a)|: the maximum is not there
-            first = max(0, int(count * math.acos(2 * a) / math.pi) - 1)
-        x = np.cos(np.pi * np.arange(first, count // 2 + 1) / count)
-        return float(np.max(np.abs(self(x))))
+    @property
+    def reach(self) -> float:
+        # beyond 2a |P| <= (1 + e)/(2a) < (1 - e)/a <= |P(a)|: the maximum is not there
+        return 2 / self.kappa if self.relative_error < 1 / 4 else 1.0
 
 
 def inverse_polynomial(kappa: float, epsilon: float, parity: Parity = "odd") -> InversePolynomial:
@@ -137,7 +112,7 @@ def inverse_polynomial(kappa: float, epsilon: float, parity: Parity = "odd") -> 
     >>> p.degree, round(p.sup_norm, 6)
     (53, 11.23903)
     """
-    return _built(_checked_kappa(kappa, epsilon, parity), float(epsilon), parity)
+    return _built(*_checked(kappa, epsilon, parity), parity)
 
 
 @lru_cache(maxsize=256)

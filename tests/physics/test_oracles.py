@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-import scipy.fft
 
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.gram import ReducedGram
 from qnewton_gpu.operators import GramOperator, as_operator
-from qnewton_gpu.polynomials import InversePolynomial, inverse_polynomial, phase_factors
+from qnewton_gpu.polynomials import inverse_polynomial, kernel_reflection_polynomial, phase_factors
 from qnewton_gpu.simulation import run_sequence
 
 CPU = select_backend("cpu")
@@ -123,30 +121,6 @@ class KernelReflection:
         return self.walk.reflect(psi)
 
 
-@dataclass(frozen=True)
-class KernelPolynomial:
-    """F = 2 E - 1 with the residual E of the even inverse polynomial: 1 on the kernel, near -1 elsewhere."""
-
-    inverse: InversePolynomial
-
-    @property
-    def degree(self) -> int:
-        return 2 * self.inverse.half_order
-
-    @property
-    def sup_norm(self) -> float:
-        """1 + 2/T_l(|y0|): E reaches -1/T_l(|y0|)."""
-        return 1 + 2 * self.inverse.relative_error
-
-    @property
-    def chebyshev(self) -> np.ndarray:
-        points = 4 * (self.degree + 1)
-        x = np.cos(np.pi * (np.arange(points) + 0.5) / points)
-        coefficients = scipy.fft.dct(2 * self.inverse.residual(x) - 1, type=2) / points
-        coefficients[0] /= 2
-        return coefficients[: self.degree + 1 : 2]
-
-
 @pytest.mark.parametrize("mode", ["subspace", "fused"])
 @pytest.mark.parametrize("number", [0, 1], ids=["norm known", "norm off by two"])
 def test_kernel_reflection_cases(oracles: dict[str, Any], number: int, mode: str) -> None:
@@ -158,7 +132,7 @@ def test_kernel_reflection_cases(oracles: dict[str, Any], number: int, mode: str
     assert 1 / t == pytest.approx(case["entry"], rel=1e-9)
     encoding = KernelReflection(H, b, 1 / t)
     smallest = min(np.abs(np.linalg.eigvalsh(H)).min(), 1 / t)
-    polynomial = KernelPolynomial(inverse_polynomial(encoding.alpha / smallest, case["epsilon"] / np.sqrt(2)))
+    polynomial = kernel_reflection_polynomial(encoding.alpha / smallest, case["epsilon"] / np.sqrt(2))
     phases = phase_factors(polynomial)  # these cases are at 0.98
     start = np.zeros((len(H) + 1, 1))
     start[-1] = 1.0
