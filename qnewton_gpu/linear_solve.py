@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .backends import select_backend
 from .backends.base import Backend
-from .conditioning import LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
+from .conditioning import FP64_EPSILON, LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
 from .costs import CostModel, Hardware
 from .encodings import choose_encoding
-from .errors import CombinationError, ParameterError
-from .operators import GramOperator, MatrixOperator, Operator, as_columns, as_operator, check_memory
-from .operators.arrays import is_torch
+from .errors import CombinationError, ParameterError, ShapeError
+from .operators import ExplicitMatrix, GramOperator, Operator, RealForm, check_magnitude, check_memory, real_form
+from .operators.door import check_symmetric
 from .scheduler import Scheduler
 from .simulation import RegisterBudget, check_mode, check_simulation_memory
 from .solvers import QUANTUM, LinearSystem, Solution, Status
-from .solvers.base import beyond_double_precision, certify, growth
+from .solvers.base import amplification, beyond_double_precision, certify
 from .stages import stage
 
 HALF_ULP = {4: 2.0**-24, 2: 2.0**-8}
@@ -33,20 +34,32 @@ def solve(
     encoding: str = "auto",
     mode: str = "auto",
     tolerance: float = 1e-6,
+    damping: float = 0.0,
     bounds: SpectrumBounds | None = None,
     backend: str | Backend = "auto",
     hardware: Hardware | CostModel | None = None,
     max_queries: int = 10**6,
     register_budget: RegisterBudget | None = None,
 ) -> Solution:
-    """Solve A x = b to ||b - A x||/||b|| <= tolerance, by a simulated quantum solver or a classical one.
+    """Solve A x = b to the relative residual `tolerance`, by a simulated quantum solver or a classical one.
 
-    A: real symmetric, (N, N), as NumPy, SciPy sparse, torch or CuPy array, or a GramOperator. b: (N,) or (N, k); x
-    comes back with b's shape, kind, device and floating dtype (integers give float64). solver "auto" takes what the
-    scheduler predicts to be cheapest on the stated machines (`hardware`: a Hardware, or a CostModel for both
-    machines); "qsvt", "cholesky", "lu", "cg" are taken as told. mode "auto" is "subspace" on a CPU; on a GPU it is
-    "fused", the whole register, within `register_budget` (80 % of the free memory, 10 s). `bounds` are bounds of
-    |eigenvalue| that the caller knows; without them Lanczos estimates them.
+    square A:            x = A^-1 b,                      relative residual ||b - A x||/||b||
+    A of shape (m, n):   x = A^+ b (least squares, of     relative residual ||A^t (b - A x)||/||A^t b||
+                         minimum norm)
+    damping d > 0:       (A^t A + d^2) x = A^t b          relative residual ||A^t (b - A x) - d^2 x||/||A^t b||
+
+    A: (m, n), as NumPy, SciPy sparse, torch or CuPy array, or an operator of this package. b: (m,) or (m, k); x comes
+    back as (n,) or (n, k), of b's kind, device and floating dtype (integers give float64), complex where A or b is.
+    A real symmetric A is the fast path; an asymmetry of rounding size is averaged away. A complex A is solved as the
+    real [[Re A, -Im A], [Im A, Re A]]: one qubit more, alpha at most sqrt(2) larger, symmetric where A is Hermitian. A
+    complex b with a real A is two right-hand sides, and the residual is the larger of its two parts'.
+
+    solver "auto" takes what the scheduler predicts to be cheapest on the stated machines (`hardware`: a Hardware, or a
+    CostModel for both machines); one that is named is taken as told: "cholesky" needs a symmetric A, "lu" a square one
+    without damping, "cg" (of the normal equations unless A is symmetric), "qr" and "qsvt" take all. mode "auto" is
+    "subspace" on a CPU; on a GPU it is "fused", the whole register, within `register_budget` (80 % of the free memory,
+    10 s). `bounds` are bounds of |eigenvalue|, or of the singular values, that the caller knows; without them Lanczos
+    estimates them.
 
     Bad input raises a typed error of `qnewton_gpu.errors` before any work starts. Everything numerical is a Status:
     only Status.SOLVED is a solution.
@@ -57,33 +70,52 @@ def solve(
     ('SOLVED', [1.0, 0.5, 0.25])
     """
     chosen = _backend_for(A, backend)
-    _check_options(tolerance, bounds, hardware, max_queries)
+    _check_options(tolerance, damping, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
     scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen, register_budget)
-    operator = as_operator(A, chosen)
-    rhs, restore = as_columns(b, operator.shape[0], chosen)
-    name = choose_encoding(scheduler.encoding if isinstance(operator, MatrixOperator) else encoding, operator)
+    form = real_form(A, b, chosen)
+    operator, rhs = form.operator, form.columns
+    _check_solver(solver, operator, damping)
+    name = choose_encoding(scheduler.encoding if isinstance(operator, ExplicitMatrix) else encoding, operator)
     check_mode(mode, name)
     _check_memory(operator, name, solver, mode, rhs.shape[1], chosen, bounds is None)
 
     if not bool((rhs != 0).any()):
-        zero = Solution(rhs, Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)
-        zero.x = restore(zero.x)
-        return zero
-    with stage("condition"):
-        known = bounds or estimate_spectrum(operator, backend=chosen)
-    system = LinearSystem(operator, rhs, known, tolerance)
-    refusal = _refusal(system)
-    solution = refusal if refusal is not None else scheduler.solve(system)[0]
-    solution.x = restore(solution.x)
-    solution.resources["bounds"] = known
-    _certify_as_returned(solution, system, chosen)
+        x = chosen.xp.zeros((operator.shape[1], rhs.shape[1]))
+        return Solution(form.restore(x), Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)
+    system = _system(operator, rhs, bounds, tolerance, damping, chosen)
+    solution = _solve(system, scheduler)
+    given = getattr(operator, "given", None)
+    if (
+        given is not None
+        and solution.solved
+        and not certify(replace(system, operator=given), solution.x, chosen)[0] <= tolerance
+    ):
+        # averaging an asymmetry away changed the system by more than the tolerance allows
+        system = _system(given, rhs, bounds, tolerance, damping, chosen)
+        solution = _solve(system, scheduler)
+    solution.x = form.restore(solution.x)
+    solution.resources["bounds"] = system.bounds
+    _certify_as_returned(solution, system, form)
     return solution
+
+
+def _system(
+    operator: Operator, rhs: Any, bounds: SpectrumBounds | None, tolerance: float, damping: float, backend: Backend
+) -> LinearSystem:
+    with stage("condition"):
+        known = bounds or estimate_spectrum(operator, backend=backend)
+    return LinearSystem(operator, rhs, known, tolerance, damping=float(damping))
+
+
+def _solve(system: LinearSystem, scheduler: Scheduler) -> Solution:
+    refusal = _refusal(system)
+    return refusal if refusal is not None else scheduler.solve(system)[0]
 
 
 def _backend_for(A: Any, backend: str | Backend) -> Backend:
     """The backend asked for; an operator was made on one already."""
-    if not isinstance(A, (GramOperator, MatrixOperator)):
+    if not isinstance(A, Operator):
         return select_backend(backend)
     asked, made = select_backend(A.backend if backend == "auto" else backend).device, A.backend.device
     if asked != made:
@@ -92,17 +124,17 @@ def _backend_for(A: Any, backend: str | Backend) -> Backend:
     return A.backend
 
 
-def _certify_as_returned(solution: Solution, system: LinearSystem, backend: Backend) -> None:
+def _certify_as_returned(solution: Solution, system: LinearSystem, form: RealForm) -> None:
     """Make the residual that of x as the user gets it: where b came in less than FP64, x was rounded to that.
 
     An x that is as good as its dtype can hold is solved, and the message says what the rounding cost.
     """
-    if not solution.solved or "64" in str(solution.x.dtype):
+    held = solution.x.itemsize // (2 if form.complex_dtype else 1)
+    if not solution.solved or held >= 8:
         return
-    returned = solution.x.double() if is_torch(solution.x) else solution.x  # NumPy has no bfloat16
-    x = backend.asarray(returned, dtype=np.float64).reshape(system.size, -1)
+    x = form.columns_of(solution.x)
     with np.errstate(all="ignore"):  # a float16 may have overflowed
-        worst, _ = certify(system, x, backend)
+        worst, _ = certify(system, x, form.backend)
     worst = worst if math.isfinite(worst) else 1.0
     before, solution.relative_residual = solution.relative_residual, worst
     solution.ledger["residual"] = worst
@@ -110,18 +142,23 @@ def _certify_as_returned(solution: Solution, system: LinearSystem, backend: Back
         return
     kind = f"{solution.x.dtype}, as b came,"
     solution.message = f"Solved to {before:.2e} in FP64; rounded to {kind} x has the relative residual {worst:.2e}."
-    rounding = HALF_ULP[solution.x.itemsize] * (1 + growth(system, x, backend))
-    if not (bool(backend.xp.isfinite(x).all()) and worst <= rounding):
+    rounding = HALF_ULP[held] * (1 + amplification(system, x))
+    if not (bool(form.backend.xp.isfinite(x).all()) and worst <= rounding):
         solution.status = Status.NOT_CONVERGED
 
 
-def _check_options(tolerance: float, bounds: SpectrumBounds | None, hardware: Any, max_queries: int) -> None:
+def _check_options(
+    tolerance: float, damping: float, bounds: SpectrumBounds | None, hardware: Any, max_queries: int
+) -> None:
     if not isinstance(tolerance, (int, float, np.floating)):
         raise ParameterError("tolerance", f"{tolerance!r} is not a number", "Give a float such as 1e-6")
     if not 0 < tolerance < 1:
         raise ParameterError(
             "tolerance", f"{tolerance!r} is not between 0 and 1", "Give a relative residual such as 1e-6"
         )
+    if not (isinstance(damping, (int, float, np.floating)) and 0 <= damping < math.inf):
+        raise ParameterError("damping", f"{damping!r} is not a finite number >= 0", "Use 0 for none")
+    check_magnitude(float(damping), "damping")
     if not (isinstance(max_queries, (int, np.integer)) and max_queries >= 1):
         raise ParameterError("max_queries", f"{max_queries!r} is not an integer >= 1", "The default is 10**6")
     if not isinstance(hardware, (Hardware, CostModel, type(None))):
@@ -136,14 +173,33 @@ def _check_options(tolerance: float, bounds: SpectrumBounds | None, hardware: An
         )
 
 
+def _check_solver(solver: str, operator: Operator, damping: float) -> None:
+    """Raise CombinationError, ShapeError or NotSymmetricError where the solver named is not for such a system."""
+    if damping and isinstance(operator, GramOperator):
+        raise CombinationError(
+            "damping", "is part of a GramOperator already", "Make the operator with the damping meant"
+        )
+    remedy = "Use solver='qr', 'cg' or 'qsvt'"
+    if solver in ("lu", "cholesky") and damping:
+        raise CombinationError("damping", f"is for normal equations, which {solver} does not solve", remedy)
+    if solver == "cholesky":
+        check_symmetric(operator, "A", f"{remedy}, or pass (A + A^t)/2 if the difference is noise")
+    if solver == "lu" and operator.shape[0] != operator.shape[1]:
+        raise ShapeError("A", f"is not square, of shape {operator.shape}", remedy)
+
+
 def _check_memory(
     operator: Operator, encoding: str, solver: str, mode: str, columns: int, backend: Backend, estimated: bool
 ) -> None:
-    n = operator.shape[0]
-    if estimated:  # Lanczos keeps its basis
-        needed = 8.0 * n * min(n, LANCZOS_STEPS)
-        fitting = int(backend.available_bytes() // (8 * min(n, LANCZOS_STEPS)))
-        check_memory("A", needed, backend, f"About N = {fitting} would fit; with bounds= none is needed")
+    n, sparse = max(operator.shape), isinstance(operator, ExplicitMatrix) and operator.sparse
+    if estimated:  # Lanczos keeps its basis, one on each side where A is not symmetric
+        kept = 8.0 * min(*operator.shape, LANCZOS_STEPS) * (1 if operator.symmetric else 1 + min(operator.shape) / n)
+        check_memory(
+            "A",
+            kept * n,
+            backend,
+            f"About N = {int(backend.available_bytes() // kept)} would fit; with bounds= none is needed",
+        )
     if solver in QUANTUM:
         register = 2 * n if encoding == "dilation" else operator.nonzeros + 2 * n
         if isinstance(operator, GramOperator):
@@ -152,25 +208,22 @@ def _check_memory(
         check_simulation_memory("subspace" if mode == "auto" else mode, n, register, columns, backend)
     if encoding == "dilation" and (solver in ("auto", *QUANTUM)):
         check_memory("encoding", 5 * 8.0 * n * n, backend, "Use encoding='walk', which needs no eigendecomposition")
-    dense = solver == "cholesky" or (solver == "lu" and not (isinstance(operator, MatrixOperator) and operator.sparse))
-    if dense:
-        check_memory(
-            "solver",
-            24.0 * n * n,
-            backend,
-            f"Use solver='cg' or 'qsvt', which need about {200 * n * columns / 2**20:.3g} MiB",
-        )
+    if solver in ("cholesky", "qr") or (solver == "lu" and not sparse):
+        remedy = f"Use solver='cg' or 'qsvt', which need about {200 * n * columns / 2**20:.3g} MiB"
+        check_memory("solver", 24.0 * operator.shape[0] * operator.shape[1], backend, remedy)
 
 
 def _refusal(system: LinearSystem) -> Solution | None:
-    """What the spectrum alone already rules out."""
-    bounds = system.bounds
-    if bounds.upper == 0 or (bounds.lower == 0 and bounds.smallest_nonzero is None):
+    """What the spectrum alone already rules out, or decides."""
+    bounds, x = system.bounds, system.zeros()
+    if system.normal and bool((system.relative_residuals(system.residual(x)) <= system.size * FP64_EPSILON).all()):
+        message = "A^t b is zero up to rounding, so x = 0 is the least-squares solution."
+        return Solution(x, Status.SOLVED, message, certify(system, x, system.operator.backend)[0], "none")
+    smallest = math.hypot(bounds.lower or bounds.smallest_nonzero or 0.0, system.damping)
+    if bounds.upper == 0 or smallest == 0:
         message = "The matrix is zero, so no x solves the system with this b."
-        return Solution(0 * system.rhs, Status.SINGULAR, message, 1.0, "none")
-    smallest = bounds.lower or bounds.smallest_nonzero
-    assert smallest is not None
-    problem = beyond_double_precision(bounds.upper / smallest, system.tolerance)
+        return Solution(x, Status.SINGULAR, message, 1.0, "none")
+    problem = beyond_double_precision(system.norm / smallest, system.tolerance)
     if problem:
-        return Solution(0 * system.rhs, Status.TOO_ILL_CONDITIONED, problem, 1.0, "none")
+        return Solution(x, Status.TOO_ILL_CONDITIONED, problem, 1.0, "none")
     return None

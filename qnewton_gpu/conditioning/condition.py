@@ -9,7 +9,7 @@ from typing import Any
 from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import ParameterError, UnknownNameError
-from ..operators import MatrixOperator, as_operator
+from ..operators import MatrixOperator, as_symmetric
 from .damping import definite_shift, paper_damping
 from .pruning import REPAIRS, prune_symmetric
 from .scaling import jacobi_scaling
@@ -53,7 +53,7 @@ def condition(
     if not (damping == "paper" or (isinstance(damping, (int, float)) and math.isfinite(damping) and damping >= 0)):
         raise ParameterError("damping", f"{damping!r} is neither a number >= 0 nor 'paper'", "Use 0 for none")
     backend = select_backend(backend)
-    operator = as_operator(H, backend)
+    operator = as_symmetric(H, backend)
     if not isinstance(operator, MatrixOperator):
         operator = MatrixOperator(operator.dense(), backend)
     record = []

@@ -9,7 +9,7 @@ import numpy as np
 from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import ParameterError, UnknownNameError
-from ..operators import MatrixOperator, as_operator
+from ..operators import MatrixOperator, as_symmetric
 from .spectrum import smallest_eigenvalue
 
 REPAIRS = ("diagonal", "shift")
@@ -41,7 +41,7 @@ def prune_symmetric(
     if compensate not in (*REPAIRS, None):
         raise UnknownNameError.among("compensate", compensate, (*REPAIRS, "None"))
     backend = select_backend(backend)
-    operator = as_operator(H, backend)
+    operator = as_symmetric(H, backend)
     dense = backend.to_numpy(operator.dense())
     n = operator.shape[0]
     off = np.abs(dense)

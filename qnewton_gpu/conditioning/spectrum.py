@@ -17,7 +17,9 @@ import numpy as np
 from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import CombinationError, ParameterError, UnknownNameError
-from ..operators import GramOperator, MatrixOperator, Operator, as_operator
+from ..operators import GeneralMatrix, GramOperator, MatrixOperator, Operator, as_operator
+from ..operators.kronecker import KroneckerOperator
+from .bidiagonal import Ritz, golub_kahan
 
 FP64_EPSILON = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
@@ -35,6 +37,8 @@ METHODS = ("auto", "lanczos", "power")
 class SpectrumBounds:
     """lower <= |lambda| <= upper for every eigenvalue lambda; `lower` is 0 where a zero mode was found.
 
+    Of a matrix that is not symmetric the min(m, n) singular values are meant instead.
+
     `smallest_nonzero` is then the smallest magnitude above rounding. `matvecs` vectors were multiplied. `negative`
     says that an eigenvalue below zero was found, which a negative Rayleigh quotient proves.
     """
@@ -50,17 +54,6 @@ class SpectrumBounds:
     @property
     def kappa(self) -> float:
         return self.upper / self.lower if self.lower > 0 else math.inf
-
-
-@dataclass(frozen=True)
-class Ritz:
-    """Ritz values, ascending, how far an eigenvalue may be from each, and the steps taken."""
-
-    values: np.ndarray
-    residuals: np.ndarray
-    steps: int
-    complete: bool
-    """The Krylov space closed: every eigenvalue that the start vector sees is among the values."""
 
 
 def lanczos(product: Callable[[Any], Any], size: int, steps: int, backend: Backend, seed: int) -> Ritz:
@@ -116,17 +109,20 @@ def block_power(
 def estimate_spectrum(
     operator: Any, *, backend: str | Backend = "auto", damping: float = 0.0, seed: int = 0, method: str = "auto"
 ) -> SpectrumBounds:
-    """Bounds of |eigenvalue| of H + damping I.
+    """Bounds of |eigenvalue| of H + damping I, or of the singular values of an A that is not symmetric.
 
     A Gram operator is certified: lambda_min >= its damping by construction, and lambda_max is below both ||G||_F^2 +
     damping and a Ritz value over 1 - e, wrong with probability < 1e-6 (Kuczynski and Wozniakowski 1992). The Ritz
     value is of "lanczos", or of the block iteration "power", which brings nothing to the host before its end;
     "auto" is Lanczos where arrays are on the host already. Any other matrix gets Lanczos at both ends: exact and
     certified where the Krylov space closes (always for N <= 100), else, on H^2 where H is indefinite, with a safety
-    factor and uncertified.
+    factor and uncertified. A general A gets the same from Golub and Kahan's bidiagonalisation, exact where min(m, n)
+    <= 100; a Kronecker product the products of its factors' bounds; of a complex A the real embedding is
+    estimated, which has the same values twice and twice the size.
 
     Raises what `qn.solve` raises for a bad matrix, ParameterError for a negative damping, UnknownNameError, and
-    CombinationError for "power" on a matrix that is not a Gram operator: it says nothing of the smallest |eigenvalue|.
+    CombinationError for "power" on a matrix that is not a Gram operator (it says nothing of the smallest |eigenvalue|)
+    and for a damping of a general matrix.
 
     >>> import numpy as np
     >>> bounds = estimate_spectrum(np.diag([1.0, 2.0, 8.0]))
@@ -140,13 +136,20 @@ def estimate_spectrum(
     H = as_operator(operator, backend)
     if isinstance(H, GramOperator):
         return _gram_bounds(H, damping, backend, seed, method)
-    assert isinstance(H, MatrixOperator)
     if method == "power":
         raise CombinationError(
             "method",
             '"power" bounds lambda_max alone, and the smallest |eigenvalue| of a general matrix is not known',
             'Use "lanczos", or pass a GramOperator, whose damping is its lower bound',
         )
+    if damping and not isinstance(H, MatrixOperator):
+        problem = "is added to the diagonal of an explicit symmetric matrix, which this is not"
+        raise CombinationError("damping", problem, "Use 0: qn.solve(A, b, damping=) takes the bounds of A itself")
+    if isinstance(H, GeneralMatrix):
+        return _general_bounds(H, backend, seed)
+    if isinstance(H, KroneckerOperator):
+        return _product_of([estimate_spectrum(factor, backend=backend, seed=seed) for factor in H.factors])
+    assert isinstance(H, MatrixOperator)
     return _matrix_bounds(H, damping, backend, seed)
 
 
@@ -247,14 +250,51 @@ def _matrix_bounds(H: MatrixOperator, damping: float, backend: Backend, seed: in
         smallest = min(float(np.sqrt(np.maximum(squared.values, 0)).min()), float(magnitudes.min()))
         magnitudes = np.array([smallest, largest])
         matvecs, method = matvecs + 2 * squared.steps, "Lanczos on H and H^2"
-    rounding = 8 * n * FP64_EPSILON * largest  # also what a Krylov space that closed may have left out
+    negative = bool(ritz.values[0] < -_rounding(n, largest))
+    bounds = _of_magnitudes(magnitudes, ritz.complete, n, norm_bound)
+    return replace(bounds, matvecs=matvecs, method=method, negative=negative)
+
+
+def _rounding(size: int, largest: float) -> float:
+    """Below it a Ritz value is zero; also what a Krylov space that closed may have left out."""
+    return 8 * size * FP64_EPSILON * largest
+
+
+def _of_magnitudes(magnitudes: np.ndarray, complete: bool, size: int, norm_bound: float) -> SpectrumBounds:
+    """Bounds from the magnitudes of Ritz values: with a safety factor unless they are all there are."""
+    largest = float(magnitudes.max())
+    rounding = _rounding(size, largest)
     nonzero = magnitudes[magnitudes > rounding]
-    negative = bool(ritz.values[0] < -rounding)
-    if ritz.complete:  # every eigenvalue is known, up to rounding
+    if complete:  # every one is known, up to rounding
         shrink, upper = 1.0, largest + rounding
     else:
         shrink, upper = SAFETY, min(norm_bound, largest / SAFETY)
     smallest_nonzero = float(nonzero.min()) * shrink if len(nonzero) else None
     found_zero = len(nonzero) < len(magnitudes)
-    lower = 0.0 if found_zero else float(magnitudes.min()) * shrink - rounding * ritz.complete
-    return SpectrumBounds(lower, upper, ritz.complete and not found_zero, matvecs, method, smallest_nonzero, negative)
+    lower = 0.0 if found_zero else float(magnitudes.min()) * shrink - rounding * complete
+    return SpectrumBounds(lower, upper, complete and not found_zero, smallest_nonzero=smallest_nonzero)
+
+
+def _general_bounds(A: GeneralMatrix, backend: Backend, seed: int) -> SpectrumBounds:
+    m, n = A.shape
+    if m >= n:  # it starts on the smaller side
+        ritz = golub_kahan(A.matvec, A.rmatvec, (m, n), LANCZOS_STEPS, backend, seed)
+    else:
+        ritz = golub_kahan(A.rmatvec, A.matvec, (n, m), LANCZOS_STEPS, backend, seed)
+    norm_bound = math.sqrt(A.largest_row_sum() * A.largest_column_sum())
+    bounds = _of_magnitudes(ritz.values, ritz.complete, max(m, n), norm_bound)
+    return replace(bounds, matvecs=2 * ritz.steps, method="Golub-Kahan")
+
+
+def _product_of(factors: list[SpectrumBounds]) -> SpectrumBounds:
+    """Bounds of a Kronecker product: its eigenvalues are the products of the factors' eigenvalues."""
+    nonzero = [f.smallest_nonzero for f in factors if f.smallest_nonzero is not None]
+    return SpectrumBounds(
+        lower=math.prod(f.lower for f in factors),
+        upper=math.prod(f.upper for f in factors),
+        certified=all(f.certified for f in factors),
+        matvecs=sum(f.matvecs for f in factors),
+        method=f"products of {len(factors)} factors' bounds",
+        smallest_nonzero=math.prod(nonzero) if len(nonzero) == len(factors) else None,
+        negative=any(f.negative for f in factors),  # of an even number of negative definite factors, too
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,17 @@ def is_torch(A: Any) -> bool:
     return torch is not None and isinstance(A, torch.Tensor)
 
 
+def is_complex(A: Any) -> bool:
+    """Whether an array of NumPy, CuPy or SciPy has a complex dtype, whatever it holds."""
+    return bool(np.issubdtype(A.dtype, np.complexfloating))
+
+
 def is_cupy(A: Any) -> bool:
     """Whether A is a CuPy array, dense or sparse."""
     return type(A).__module__.startswith("cupy") and hasattr(A, "get")
 
 
-def _as_array(A: Any, argument: str, backend: Backend) -> Any:
+def as_array(A: Any, argument: str, backend: Backend) -> Any:
     """A as a SciPy sparse matrix, or a dense array where it is: on the backend's device or on the host."""
     if is_torch(A):
         return _from_torch(A, backend)
@@ -48,20 +52,29 @@ def _as_array(A: Any, argument: str, backend: Backend) -> Any:
 
 def real_matrix(A: Any, argument: str, backend: Backend) -> Any:
     """A as a finite FP64 matrix of any shape without a zero in it: an array of the backend, or SciPy CSR."""
-    A = _as_array(A, argument, backend)
+    matrix = any_matrix(A, argument, backend)
+    if is_complex(matrix):
+        raise DataTypeError(argument, "is complex", "Pass a real matrix, or its real embedding [[Re, -Im], [Im, Re]]")
+    return matrix
+
+
+def any_matrix(A: Any, argument: str, backend: Backend) -> Any:
+    """The same of a real or complex A, in complex128 where it is complex."""
+    A = as_array(A, argument, backend)
     _check_numbers(A.dtype, argument)
+    dtype = np.complex128 if is_complex(A) else np.float64
     if A.ndim != 2:
         raise ShapeError(argument, f"has {A.ndim} dimensions", "Pass a matrix, an array of two dimensions")
     if 0 in A.shape:
         raise ShapeError(argument, f"is empty, of shape {A.shape}", "Pass a matrix with at least one row and column")
     if is_sparse(A):
-        matrix = A.tocsr().astype(np.float64, copy=False)
+        matrix = A.tocsr().astype(dtype, copy=False)
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
         _check_finite(matrix.data, argument, np)
         return matrix
-    matrix = backend.xp.ascontiguousarray(backend.asarray(A), dtype=np.float64)
+    matrix = backend.xp.ascontiguousarray(backend.asarray(A), dtype=dtype)
     _check_finite(matrix, argument, backend.xp)
     return matrix
 
@@ -72,12 +85,6 @@ def _check_unmasked(array: Any, argument: str) -> None:
 
 
 def _check_numbers(dtype: np.dtype, argument: str) -> None:
-    if np.issubdtype(dtype, np.complexfloating):
-        raise DataTypeError(
-            argument,
-            "is complex, which is not supported yet",
-            "Pass a real matrix, or its real embedding [[Re, -Im], [Im, Re]]",
-        )
     if not (np.issubdtype(dtype, np.number) or np.issubdtype(dtype, np.bool_)):
         raise DataTypeError(argument, f"holds {dtype}, not numbers", "Convert it to float64")
 
@@ -86,6 +93,8 @@ def _from_torch(tensor: Any, backend: Backend) -> Any:
     tensor = tensor.detach().resolve_conj()
     if tensor.is_floating_point() and tensor.itemsize < 4:
         tensor = tensor.double()  # NumPy has no bfloat16
+    elif tensor.is_complex() and tensor.itemsize < 8:
+        tensor = tensor.cfloat()  # nor complex numbers of two halves
     if str(tensor.layout) != "torch.strided":
         import scipy.sparse as sp
 
@@ -109,9 +118,9 @@ def _check_finite(values: Any, argument: str, xp: Any) -> None:
         raise NonFiniteError(argument, f"holds {bad} NaN or infinite entries", "Remove or replace them")
 
 
-def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any], Any]]:
-    """b as FP64 columns (N, k), and the function that gives a result (N, k) the shape, kind and device that b had."""
-    array, xp = _as_array(b, "b", backend), backend.xp
+def as_columns(b: Any, size: int, backend: Backend) -> Any:
+    """b as finite columns, (N, k), float64 or complex128, that share no memory with b."""
+    array, xp = as_array(b, "b", backend), backend.xp
     if is_sparse(array):
         array = array.toarray()
     _check_numbers(array.dtype, "b")
@@ -121,24 +130,34 @@ def as_columns(b: Any, size: int, backend: Backend) -> tuple[Any, Callable[[Any]
             f"has shape {array.shape}, but A has {size} rows",
             f"Pass shape ({size},), or ({size}, k) for k right-hand sides",
         )
-    # a copy: x must not share memory with b
-    columns = xp.array(backend.asarray(array).reshape(size, -1), dtype=np.float64, order="C")
+    dtype = np.complex128 if is_complex(array) else np.float64
+    columns = xp.array(backend.asarray(array).reshape(size, -1), dtype=dtype, order="C")
     _check_finite(columns, "b", xp)
     for largest in backend.to_numpy(abs(columns).max(axis=0)):
         check_magnitude(float(largest), "b")
-    shape = array.shape
-    kind = array.dtype if np.issubdtype(array.dtype, np.floating) else np.dtype(np.float64)
+    return columns
 
-    def restore(x: Any) -> Any:
-        if is_torch(b):
-            dtype = b.dtype if b.is_floating_point() else sys.modules["torch"].float64
-            return backend.to_torch(xp.ascontiguousarray(x)).reshape(shape).to(b.device, dtype)
-        with np.errstate(over="ignore"):  # the certificate of the returned x finds it
-            if is_cupy(b):
-                return x.reshape(shape).astype(kind, copy=False)
-            return backend.to_numpy(x).reshape(shape).astype(kind, copy=False)
 
-    return columns, restore
+def like(b: Any, x: Any, backend: Backend) -> Any:
+    """The columns x, (n, k), as an array of b's kind, device, precision and number of dimensions.
+
+    Of a floating dtype: complex where x is complex, float64 or complex128 where b holds integers.
+    """
+    xp = backend.xp
+    x = xp.ascontiguousarray(x if np.ndim(b) == 2 else x[:, 0])
+    if is_torch(b):
+        torch = sys.modules["torch"]
+        dtype = b.dtype if b.is_floating_point() or b.is_complex() else torch.float64
+        if is_complex(x) and not dtype.is_complex:
+            dtype = torch.complex64 if dtype.itemsize <= 4 else torch.complex128
+        return backend.to_torch(x).to(b.device, dtype)
+    kind = getattr(b, "dtype", np.dtype(np.float64))
+    if not np.issubdtype(kind, np.inexact):
+        kind = np.dtype(np.float64)
+    if is_complex(x):
+        kind = np.result_type(kind, np.complex64)
+    with np.errstate(over="ignore"):  # the certificate of the returned x finds it
+        return (x if is_cupy(b) else backend.to_numpy(x)).astype(kind, copy=False)
 
 
 def check_memory(argument: str, needed: float, backend: Backend, what_fits: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ..backends.base import Backend
 
 
+@runtime_checkable
 class Operator(Protocol):
     """A real A of shape (m, n); `symmetric` says that m = n and A = A^t."""
 
@@ -120,6 +121,8 @@ class MatrixOperator(ExplicitMatrix):
     """An explicit symmetric matrix."""
 
     symmetric = True
+    given: ExplicitMatrix | None = None
+    """The A that was handed in, where this is (A + A^t)/2: certificates are made with it."""
 
     def rmatvec(self, u: Any) -> Any:
         return self.matvec(u)

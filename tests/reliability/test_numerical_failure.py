@@ -36,7 +36,7 @@ def checked(A: Any, b: np.ndarray, **options: Any) -> qn.Solution:
     if solution.solved:
         assert residual <= options.get("tolerance", 1e-6)
     assert len(solution.message.split()) >= 5
-    assert solution.message[0].isalpha() and solution.message.rstrip()[-1] in ".)"
+    assert solution.message[0].isalnum() and solution.message.rstrip()[-1] in ".)"
     return solution
 
 

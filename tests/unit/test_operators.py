@@ -11,8 +11,16 @@ import torch
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
-from qnewton_gpu.errors import DataTypeError, NotEnoughMemoryError, NotSymmetricError
-from qnewton_gpu.operators import MatrixFactor, MatrixOperator, as_columns, as_operator, check_memory
+from qnewton_gpu.errors import DataTypeError, NotEnoughMemoryError, NotSymmetricError, ShapeError
+from qnewton_gpu.operators import (
+    GeneralMatrix,
+    MatrixFactor,
+    MatrixOperator,
+    as_operator,
+    as_symmetric,
+    check_memory,
+    real_form,
+)
 
 CPU = select_backend("cpu")
 H = np.array([[2.0, -1.0, 0.0], [-1.0, 3.0, 0.5], [0.0, 0.5, 1.0]])
@@ -55,14 +63,22 @@ def test_integers_and_booleans_are_numbers() -> None:
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sp.csr_array])
-def test_rounding_asymmetry_is_averaged_and_more_is_refused(convert: Any) -> None:
+def test_rounding_asymmetry_is_averaged_and_more_is_a_general_matrix(convert: Any) -> None:
     noisy = H.copy()
     noisy[0, 1] += 1e-12
-    dense = as_operator(convert(noisy), CPU).dense()
+    operator = as_operator(convert(noisy), CPU)
+    dense = operator.dense()
+    assert np.array_equal(operator.given.dense(), noisy) and as_operator(convert(H), CPU).given is None
     assert np.array_equal(dense, dense.T) and dense[0, 1] == pytest.approx(-1 + 5e-13, abs=1e-15)
     noisy[0, 1] += 1e-8
+    general = as_operator(convert(noisy), CPU)
+    assert isinstance(general, GeneralMatrix) and not general.symmetric and np.array_equal(general.dense(), noisy)
     with pytest.raises(NotSymmetricError, match="1e-08"):
-        as_operator(convert(noisy), CPU)
+        as_symmetric(convert(noisy), CPU)
+    with pytest.raises(ShapeError, match=r"\(2, 3\)"):
+        as_symmetric(convert(H[:2]), CPU)
+    with pytest.raises(DataTypeError, match="complex"):
+        as_symmetric(convert(H * (1 + 1j)), CPU)
 
 
 @pytest.mark.parametrize("solver", ["qsvt", "cholesky", "lu", "cg"])
@@ -111,17 +127,18 @@ def test_an_operator_passes_the_door_unchanged() -> None:
      (np.ones(3, bool), np.float64), ([1, 2, 3], np.float64), (np.ones((3, 2), np.float16), np.float16)],
 )  # fmt: skip
 def test_columns_come_back_with_shape_and_floating_type_of_b(b: Any, dtype: type) -> None:
-    columns, restore = as_columns(b, 3, CPU)
-    assert columns.dtype == np.float64 and columns.shape == (3, np.size(b) // 3)
-    x = restore(2 * columns)
+    form = real_form(H, b, CPU)
+    assert form.columns.dtype == np.float64 and form.columns.shape == (3, np.size(b) // 3)
+    x = form.restore(2 * form.columns)
+    assert np.array_equal(form.columns_of(x), 2 * form.columns)
     assert x.dtype == dtype and x.shape == np.shape(b) and np.array_equal(x, 2 * np.asarray(b))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64])
 def test_torch_comes_back_as_torch(dtype: torch.dtype) -> None:
     b = torch.arange(1, 4).to(dtype)
-    columns, restore = as_columns(b, 3, CPU)
-    x = restore(columns)
+    form = real_form(H, b, CPU)
+    x = form.restore(form.columns)
     assert isinstance(x, torch.Tensor) and x.device == b.device
     assert x.dtype == (dtype if dtype.is_floating_point else torch.float64)
     assert x.tolist() == [1, 2, 3]
@@ -129,8 +146,7 @@ def test_torch_comes_back_as_torch(dtype: torch.dtype) -> None:
 
 def test_columns_do_not_share_memory_with_b() -> None:
     for b in (np.ones(3), np.ones((3, 2)), torch.ones(3, dtype=torch.float64)):
-        columns, _ = as_columns(b, 3, CPU)
-        assert not np.shares_memory(columns, np.asarray(b))
+        assert not np.shares_memory(real_form(H, b, CPU).columns, np.asarray(b))
 
 
 def test_memory_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,4 +163,4 @@ def test_masked_arrays_are_refused_because_their_mask_would_be_lost() -> None:
     with pytest.raises(DataTypeError, match="masked"):
         as_operator(masked, select_backend("cpu"))
     with pytest.raises(DataTypeError, match="masked"):
-        as_columns(np.ma.array(np.ones(3)), 3, select_backend("cpu"))
+        real_form(H, np.ma.array(np.ones(3)), CPU)

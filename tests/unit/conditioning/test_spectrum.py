@@ -24,8 +24,9 @@ from qnewton_gpu.conditioning.spectrum import (
     semidefinite_bounds,
     smallest_eigenvalue,
 )
-from qnewton_gpu.errors import CombinationError, NotSymmetricError, ParameterError, UnknownNameError
-from qnewton_gpu.operators import as_operator
+from qnewton_gpu.errors import CombinationError, ParameterError, UnknownNameError
+from qnewton_gpu.operators import GeneralMatrix, as_operator
+from qnewton_gpu.operators.kronecker import KroneckerOperator
 
 CPU = select_backend("cpu")
 
@@ -100,6 +101,62 @@ def test_a_zero_mode_gives_a_lower_bound_of_zero_and_the_smallest_nonzero(n: int
     assert bounds.smallest_nonzero == pytest.approx(0.25, rel=1e-9)
 
 
+@given(
+    m=st.integers(1, 100), n=st.integers(1, 100), zeros=st.integers(0, 2), decades=st.floats(0, 11),
+    seed=st.integers(0, 10**6), sparse=st.booleans(),
+)  # fmt: skip
+def test_singular_values_of_a_general_matrix_are_exact_up_to_a_hundred(
+    m: int, n: int, zeros: int, decades: float, seed: int, sparse: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    values = 10 ** -random.uniform(0, decades, min(m, n))
+    values[: min(zeros, len(values) - 1)] = 0
+    U, V = (np.linalg.qr(random.standard_normal((k, k)))[0][:, : min(m, n)] for k in (m, n))
+    A = (U * values) @ V.T
+    operator = GeneralMatrix(sp.csr_array(A) if sparse else A, CPU)
+    bounds = qn.estimate_spectrum(operator)
+    rounding = 20 * max(m, n) * np.finfo(float).eps * values.max()
+    assert bounds.upper == pytest.approx(values.max(), rel=1e-12, abs=rounding)
+    assert bounds.lower == pytest.approx(values.min(), rel=1e-9, abs=rounding)
+    assert bounds.lower <= np.linalg.svd(A, compute_uv=False).min() + rounding / 10
+    assert bounds.certified == (bounds.lower > 0)
+    if zeros and min(m, n) > zeros:
+        assert bounds.lower == 0 and bounds.smallest_nonzero == pytest.approx(values[values > 0].min(), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(300, 150), (150, 300), (200, 200)])
+def test_bounds_of_a_large_general_matrix_are_uncertified_and_hold_for_a_mild_spectrum(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(shape[0])
+    values = 30.0 ** -random.random(min(shape))
+    U, V = (np.linalg.qr(random.standard_normal((k, k)))[0][:, : min(shape)] for k in shape)
+    bounds = qn.estimate_spectrum((U * values) @ V.T)
+    assert not bounds.certified and 0.7 * values.min() <= bounds.lower <= values.min()
+    assert values.max() <= bounds.upper <= 1.2 * values.max()
+
+
+@pytest.mark.parametrize("n", [3, 40, 50])
+@pytest.mark.parametrize("hermitian", [True, False])
+def test_a_complex_matrix_has_the_bounds_of_its_own_spectrum(n: int, hermitian: bool) -> None:
+    random = np.random.default_rng(n)
+    Q, P = (np.linalg.qr(random.standard_normal((n, n)) + 1j * random.standard_normal((n, n)))[0] for _ in range(2))
+    values = np.linspace(0.01, 2, n) * (-1.0) ** np.arange(n)
+    A = (Q * values) @ (Q if hermitian else P).conj().T
+    bounds = qn.estimate_spectrum((A + A.conj().T) / 2 if hermitian else A)
+    assert (bounds.lower, bounds.upper) == (pytest.approx(0.01, rel=1e-9), pytest.approx(2, rel=1e-9))
+    assert bounds.certified and bounds.negative == hermitian
+
+
+def test_bounds_of_a_kronecker_product_are_the_products() -> None:
+    A, B = rotated(np.array([0.5, 1.0, 3.0]), 0), rotated(np.array([0.1, 2.0]), 1)
+    bounds = qn.estimate_spectrum(KroneckerOperator([A, B], CPU))
+    assert (bounds.lower, bounds.upper) == (pytest.approx(0.05, rel=1e-12), pytest.approx(6, rel=1e-12))
+    assert bounds.certified and not bounds.negative
+    singular = qn.estimate_spectrum(KroneckerOperator([A, np.diag([0.0, -2.0])], CPU))
+    assert (singular.lower, singular.smallest_nonzero) == (0, pytest.approx(1, rel=1e-12)) and singular.negative
+    assert not singular.certified
+    assert qn.estimate_spectrum(KroneckerOperator([A, np.zeros((2, 2))], CPU)).smallest_nonzero is None
+
+
 def test_the_zero_matrix_has_no_smallest_nonzero() -> None:
     bounds = qn.estimate_spectrum(np.zeros((4, 4)))
     assert (bounds.lower, bounds.upper, bounds.smallest_nonzero) == (0.0, 0.0, None)
@@ -140,8 +197,8 @@ def test_bad_input_is_refused() -> None:
     for damping in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ParameterError, match="damping"):
             qn.estimate_spectrum(np.eye(2), damping=damping)
-    with pytest.raises(NotSymmetricError):
-        qn.estimate_spectrum(np.triu(np.ones((3, 3))))
+    with pytest.raises(CombinationError, match="damping"):
+        qn.estimate_spectrum(np.triu(np.ones((3, 3))), damping=0.1)
 
 
 def test_a_closed_krylov_space_is_certified_and_a_zero_mode_or_an_open_one_is_not() -> None:
