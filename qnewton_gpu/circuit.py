@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from .errors import ParameterError
 
 HADAMARD = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
 S_GATE = np.diag([1, 1j])
+DAGGER = "_dagger"
+PARAMETRIC = ("rz", "controlled_rz", "multiplexed_rz")
+"""Labels of rotations, whose inverse is a rotation by the opposite angle."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class MatrixGate:
     controls: tuple[int, ...] = ()
     control_values: tuple[int, ...] = ()
 
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        return self.targets + self.controls
+
+    def inverse(self) -> MatrixGate:
+        adjoint = self.matrix.conj().T
+        return replace(self, label=_inverse_label(self.label, np.array_equal(adjoint, self.matrix)), matrix=adjoint)
+
+    def controlled(self, qubit: int) -> MatrixGate:
+        """The gate where `qubit` is |1>, nothing where it is |0>."""
+        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, 1))
+
 
 @dataclass(frozen=True)
 class PermutationGate:
@@ -38,6 +54,35 @@ class PermutationGate:
     targets: tuple[int, ...]
     permutation: np.ndarray | None = None
     diagonal: np.ndarray | None = None
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        return self.targets
+
+    def inverse(self) -> PermutationGate:
+        size = 1 << len(self.targets)
+        old = np.arange(size) if self.permutation is None else self.permutation
+        phase = np.ones(size) if self.diagonal is None else self.diagonal
+        new, opposite = np.argsort(old), phase.conj()[np.argsort(old)]
+        label = _inverse_label(self.label, np.array_equal(new, old) and np.array_equal(opposite, phase))
+        permutation = None if self.permutation is None else new
+        return PermutationGate(label, self.targets, permutation, None if self.diagonal is None else opposite)
+
+    def controlled(self, qubit: int) -> PermutationGate:
+        """The gate where `qubit`, one more target, is |1>, and nothing where it is |0>."""
+        size = 1 << len(self.targets)
+        permutation, diagonal = self.permutation, self.diagonal
+        if permutation is not None:
+            permutation = np.concatenate([np.arange(size), size + permutation])
+        if diagonal is not None:
+            diagonal = np.concatenate([np.ones(size), diagonal])
+        return PermutationGate(self.label, (*self.targets, qubit), permutation, diagonal)
+
+
+def _inverse_label(label: str, its_own_inverse: bool) -> str:
+    if its_own_inverse or label in PARAMETRIC:
+        return label
+    return label.removesuffix(DAGGER) if label.endswith(DAGGER) else label + DAGGER
 
 
 Gate = MatrixGate | PermutationGate
@@ -50,8 +95,11 @@ class Circuit:
     num_qubits: int
     gates: list[Gate] = field(default_factory=list)
 
+    def __iter__(self) -> Iterator[Gate]:
+        return iter(self.gates)
+
     def append(self, gate: Gate) -> None:
-        qubits = (*gate.targets, *(gate.controls if isinstance(gate, MatrixGate) else ()))
+        qubits = gate.qubits
         if len(set(qubits)) != len(qubits) or not all(0 <= q < self.num_qubits for q in qubits):
             raise ParameterError("gate", f"acts on qubits {qubits} of {self.num_qubits}", "Use each qubit once")
         self.gates.append(gate)
@@ -60,6 +108,17 @@ class Circuit:
         """Append another circuit on the same qubits."""
         for gate in other.gates:
             self.append(gate)
+
+    def inverse(self) -> Circuit:
+        """U^dagger: the inverse gates in the opposite order."""
+        return Circuit(self.num_qubits, [gate.inverse() for gate in reversed(self.gates)])
+
+    def controlled(self, qubit: int) -> Circuit:
+        """I where `qubit` is |0> and U where it is |1>: every gate gets it as a control."""
+        program = Circuit(max(self.num_qubits, qubit + 1))
+        for gate in self.gates:
+            program.append(gate.controlled(qubit))
+        return program
 
     def hadamard(self, target: int) -> None:
         self.append(MatrixGate("h", HADAMARD, (target,)))
@@ -92,10 +151,14 @@ class Circuit:
 
     def rz(self, angle: float, target: int, zeros: Sequence[int] = ()) -> None:
         """exp(-i angle Z/2) on the target where every qubit of `zeros` is |0>."""
-        half = cmath.exp(-0.5j * angle)
-        label = "controlled_rz" if zeros else "rz"
-        gate = MatrixGate(label, np.diag([half, half.conjugate()]), (target,), tuple(zeros), (0,) * len(zeros))
-        self.append(gate)
+        self.append(rz_gate(angle, target, tuple(zeros)))
+
+
+def rz_gate(angle: float, target: int, zeros: tuple[int, ...] = ()) -> MatrixGate:
+    """exp(-i angle Z/2) on the target where every qubit of `zeros` is |0>."""
+    half = cmath.exp(-0.5j * angle)
+    label = "controlled_rz" if zeros else "rz"
+    return MatrixGate(label, np.diag([half, half.conjugate()]), (target,), zeros, (0,) * len(zeros))
 
 
 def qsvt_circuit(block: Circuit, system_qubits: int, phases: np.ndarray) -> Circuit:
@@ -106,13 +169,17 @@ def qsvt_circuit(block: Circuit, system_qubits: int, phases: np.ndarray) -> Circ
     its |0> and -phi in its |1>: between two Hadamard gates that leaves the real part (arXiv 1806.01838, corollary 18).
     A phase exp(i phi Z x (2 Pi - 1)) is a rotation where Pi holds; the other half of all of them commutes to the end.
     """
-    ancillas, real_part = range(system_qubits, block.num_qubits), block.num_qubits
-    program = Circuit(block.num_qubits + 1)
-    program.hadamard(real_part)
+    return Circuit(block.num_qubits + 1, list(qsvt_gates(block.gates, block.num_qubits, system_qubits, phases)))
+
+
+def qsvt_gates(block: Sequence[Any], block_qubits: int, system_qubits: int, phases: np.ndarray) -> Iterator[Any]:
+    """The gates of `qsvt_circuit` one by one, so that no memory grows with the degree; `block` may be fused gates."""
+    ancillas, real_part = tuple(range(system_qubits, block_qubits)), block_qubits
+    hadamard = MatrixGate("h", HADAMARD, (real_part,))
+    yield hadamard
     for k, phi in enumerate(phases[::-1]):
         if k:
-            program.extend(block)
-        program.rz(-4 * float(phi), real_part, zeros=ancillas)
-    program.rz(2 * math.fsum(phases), real_part)
-    program.hadamard(real_part)
-    return program
+            yield from block
+        yield rz_gate(-4 * float(phi), real_part, ancillas)
+    yield rz_gate(2 * math.fsum(phases), real_part)
+    yield hadamard

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from .backends.base import Backend, Side
-from .circuit import qsvt_circuit
+from .circuit import qsvt_gates
 from .encodings import WITH_GATES
 from .encodings.base import BlockEncoding, EncodedProducts, other
 from .errors import CombinationError, NotEnoughMemoryError, ParameterError, UnknownNameError
@@ -337,12 +337,12 @@ def _circuit(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
 def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
     """The gate program on 2^qubits amplitudes; N is padded with zeros, and the flag qubits have to be found in |0>."""
     encoding, n = run.encoding, run.start.shape[0]
-    program = qsvt_circuit(encoding.circuit(), encoding.system_qubits, run.phases)
-    state = backend.state_vector(run.start, program.num_qubits)
-    state.run(program)
+    block = encoding.circuit()
+    state = backend.state_vector(run.start, block.num_qubits + 1)
+    state.run(qsvt_gates(state.fuse(block), block.num_qubits, encoding.system_qubits, run.phases))
     return Outcome(
         amplitudes=state.amplitudes[:n].real,
-        success_probability=state.probability(range(encoding.system_qubits, program.num_qubits)),
+        success_probability=state.probability(range(encoding.system_qubits, block.num_qubits + 1)),
         register_norm=backend.xp.sqrt(state.probability(())),
         queries=run.queries,
         register=lambda: state.amplitudes,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
-from ..circuit import Circuit, Gate
+from ..circuit import Gate
 
 Side = Literal["right", "left"]
 
@@ -25,8 +25,12 @@ class StateVector(Protocol):
 
     def apply(self, gate: Gate) -> None: ...
 
-    def run(self, circuit: Circuit) -> None:
-        """Apply every gate of a program."""
+    def run(self, gates: Iterable[Any]) -> None:
+        """Apply the gates of a program (a Circuit, or what `fuse` gave), one after the other."""
+        ...
+
+    def fuse(self, gates: Iterable[Any]) -> list[Any]:
+        """Fewer gates that do the same here: for a block that will be run often."""
         ...
 
     def probability(self, qubits: Iterable[int]) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..circuit import Circuit, Gate, MatrixGate
+from ..circuit import Gate, PermutationGate
 from . import factorisations
+from .gate_fusion import SparseGate, StateControlledGate, fuse, merge_conjugations, sparse_product
 
 
 class CpuBackend:
@@ -107,11 +108,14 @@ class NumpyStateVector:
         self.amplitudes = np.zeros((1 << num_qubits, start.shape[1]), dtype=np.complex128)
         self.amplitudes[: len(start)] = start
 
-    def apply(self, gate: Gate) -> None:
-        self.amplitudes = apply_gate(gate, self.amplitudes)
+    def apply(self, gate: Any) -> None:
+        self.amplitudes = _apply(gate, self.amplitudes)
 
-    def run(self, circuit: Circuit) -> None:
-        for gate in circuit.gates:
+    def fuse(self, gates: Iterable[Any]) -> list[Any]:
+        return fuse(gates, sparse_product)
+
+    def run(self, gates: Iterable[Any]) -> None:
+        for gate in merge_conjugations(gates):
             self.apply(gate)
 
     def _where_zero(self, qubits: Iterable[int]) -> np.ndarray:
@@ -137,32 +141,110 @@ class NumpyStateVector:
 
 
 def apply_gate(gate: Gate, state: np.ndarray) -> np.ndarray:
-    """The gate on a state of shape (2^n, k), k columns at once."""
+    """The gate on a state of shape (2^n, k), k columns at once; the state is left as it is."""
+    return _apply(gate, state.copy())
+
+
+def _apply(gate: Any, state: np.ndarray) -> np.ndarray:
+    """The same, in the memory of the state where that is possible."""
     size, columns = state.shape
     n = size.bit_length() - 1
     tensor = state.reshape((2,) * n + (columns,))
+    axes = {q: n - 1 - q for q in range(n)}  # qubit 0 is the last axis of the index
+    if isinstance(gate, SparseGate):
+        return _sparse_product(gate, tensor, axes).reshape(size, columns)
+    if isinstance(gate, PermutationGate):
+        return _permute(gate, tensor, axes).reshape(size, columns)
+    if isinstance(gate, StateControlledGate):
+        part, axes = _where(tensor, axes, gate.gate.controls, gate.gate.control_values)
+        _apply_under_state(gate, part, axes)
+    else:
+        part, axes = _where(tensor, axes, gate.controls, gate.control_values)
+        _multiply(gate.matrix, part, [axes[q] for q in gate.targets])
+    return state
 
-    def axes(which: tuple[int, ...]) -> list[int]:
-        return [n - 1 - q for q in which]  # qubit 0 is the last axis of the index
 
-    if isinstance(gate, MatrixGate):
-        result = tensor.copy()
-        chosen: list[Any] = [slice(None)] * (n + 1)
-        for axis, value in zip(axes(gate.controls), gate.control_values, strict=True):
-            chosen[axis] = slice(value, value + 1)
-        part = result[tuple(chosen)]
-        moved = np.moveaxis(part, axes(gate.targets[::-1]), range(len(gate.targets)))
-        moved[...] = (gate.matrix @ moved.reshape(len(gate.matrix), -1)).reshape(moved.shape)
-        return result.reshape(size, columns)
-    moved = np.moveaxis(tensor, axes(gate.targets[::-1]), range(len(gate.targets)))
-    table = moved.reshape(1 << len(gate.targets), -1)
+def _where(
+    tensor: np.ndarray, axes: dict[int, int], qubits: Sequence[int], values: Sequence[int]
+) -> tuple[np.ndarray, dict[int, int]]:
+    """The part in which these qubits have these values, a view, and the axes of the other qubits."""
+    chosen: list[Any] = [slice(None)] * tensor.ndim
+    for qubit, value in zip(qubits, values, strict=True):
+        chosen[axes[qubit]] = value
+    left = [q for q in sorted(axes, reverse=True) if q not in qubits]
+    return tensor[tuple(chosen)], {q: axis for axis, q in enumerate(left)}
+
+
+def _grouped(tensor: np.ndarray, axes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """`tensor` with these axes next to each other, the last most significant, as it is and as (before, own, behind).
+
+    The second is a view of the first wherever strides allow it, and a copy elsewhere.
+    """
+    own = 1 << len(axes)
+    before = 1 << (axes[-1] if axes else 0)
+    behind = tensor.size // (own * before)
+    in_place = list(axes) == list(range(axes[0], axes[0] - len(axes), -1)) if axes else True
+    if not in_place or before > max(8, behind):  # many small products are slower than a copy
+        tensor, before = np.moveaxis(tensor, axes[::-1], range(len(axes))), 1
+    return tensor, tensor.reshape(before, own, -1)
+
+
+def _multiply(matrix: np.ndarray, part: np.ndarray, axes: Sequence[int]) -> None:
+    """part <- matrix part on these axes, the first least significant."""
+    if len(axes) == 1 and matrix[0, 1] == 0 == matrix[1, 0]:
+        for value, factor in enumerate(matrix.diagonal()):
+            if factor != 1:
+                part[(slice(None),) * axes[0] + (value,)] *= factor
+        return
+    moved, grouped = _grouped(part, axes)
+    moved[...] = _product(matrix, grouped).reshape(moved.shape)
+
+
+def _product(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """matrix @ vectors; a real matrix is not made complex for complex vectors, which are twice as many real ones."""
+    if np.iscomplexobj(matrix) or not np.iscomplexobj(vectors):
+        return matrix @ vectors
+    if vectors.strides[-1] != vectors.itemsize:
+        vectors = np.ascontiguousarray(vectors)
+    return (matrix @ vectors.view(np.float64)).view(np.complex128)
+
+
+def _apply_under_state(gate: StateControlledGate, part: np.ndarray, axes: dict[int, int]) -> None:
+    """part += |p> x (M - 1) <p|part."""
+    moved, grouped = _grouped(part, [axes[q] for q in gate.where])
+    overlap = _product(gate.state.conj()[None], grouped)
+    others = [q for q in sorted(axes, reverse=True) if q not in gate.where]
+    tensor = overlap.reshape((2,) * len(others) + part.shape[-1:])
+    change = gate.gate.matrix - np.eye(len(gate.gate.matrix))
+    _multiply(change, tensor, [others.index(q) for q in gate.gate.targets])
+    grouped += _product(gate.state[:, None], overlap)
+    if not np.may_share_memory(grouped, moved):
+        moved[...] = grouped.reshape(moved.shape)
+
+
+def _permute(gate: PermutationGate, tensor: np.ndarray, axes: dict[int, int]) -> np.ndarray:
+    moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets])
     if gate.permutation is not None:
-        table = table[gate.permutation]
+        grouped = np.take(grouped, gate.permutation, axis=1)
     if gate.diagonal is not None:
-        table = gate.diagonal[:, None] * table
-    return np.moveaxis(table.reshape(moved.shape), range(len(gate.targets)), axes(gate.targets[::-1])).reshape(
-        size, columns
-    )
+        grouped = np.multiply(grouped, gate.diagonal[:, None], out=grouped if np.iscomplexobj(grouped) else None)
+    return _moved_back(grouped, moved, [axes[q] for q in gate.targets])
+
+
+def _sparse_product(gate: SparseGate, tensor: np.ndarray, axes: dict[int, int]) -> np.ndarray:
+    moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets])
+    result = np.empty_like(grouped)
+    for source, target in zip(grouped, result, strict=True):
+        target[...] = gate.matrix @ source
+    return _moved_back(result, moved, [axes[q] for q in gate.targets])
+
+
+def _moved_back(grouped: np.ndarray, moved: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """What `_grouped` made, with every axis where it was."""
+    result = grouped.reshape(moved.shape)
+    if len(grouped) == 1:
+        return np.moveaxis(result, range(len(axes)), axes[::-1])
+    return result
 
 
 def _tensor(array: np.ndarray) -> Any:

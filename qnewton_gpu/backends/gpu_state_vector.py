@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..circuit import Circuit, Gate, MatrixGate
+from ..circuit import Gate, MatrixGate
+from .gate_fusion import dense_product, fuse
 
 if TYPE_CHECKING:
     from .gpu import GpuBackend
@@ -76,9 +77,12 @@ class CuStateVector:
             self._tables[id(gate)] = (first, second, third), (gate, *arrays)
         return self._tables[id(gate)][0]
 
-    def run(self, circuit: Circuit) -> None:
-        for gate in circuit.gates:
+    def run(self, gates: Iterable[Any]) -> None:
+        for gate in gates:
             self.apply(gate)
+
+    def fuse(self, gates: Iterable[Any]) -> list[Any]:
+        return fuse(gates, dense_product)
 
     def probability(self, qubits: Iterable[int]) -> Any:
         zeros = tuple(qubits)
