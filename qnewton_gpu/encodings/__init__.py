@@ -7,17 +7,22 @@ from typing import Any
 
 from ..backends.base import Backend
 from ..errors import UnknownNameError
-from ..operators import GramOperator, MatrixOperator, Operator
-from .base import BlockEncoding, Side
+from ..operators import MatrixOperator, Operator
+from .base import KINDS, BlockEncoding, Side
 
 ENCODINGS = {
     "walk": "qnewton_gpu.encodings.walk:WalkEncoding",
     "gram": "qnewton_gpu.encodings.gram:GramEncoding",
     "dilation": "qnewton_gpu.encodings.dilation:DilationEncoding",
     "matching": "qnewton_gpu.encodings.matching:MatchingEncoding",
+    "banded": "qnewton_gpu.encodings.banded:BandedEncoding",
+    "two_sided": "qnewton_gpu.encodings.two_sided:TwoSidedEncoding",
+    "kronecker": "qnewton_gpu.encodings.kronecker:KroneckerEncoding",
+    "pauli": "qnewton_gpu.encodings.pauli:PauliEncoding",
+    "sparse_access": "qnewton_gpu.encodings.sparse_access:SparseAccessEncoding",
 }
-WITH_GATES = ("matching",)
-"""Encodings that have a gate program, for mode="circuit"."""
+WITH_GATES = ("matching", "banded", "dilation", "kronecker", "pauli")
+"""Encodings that have a gate program, for mode="circuit"; the first serves where none is named."""
 LARGEST_DILATION = 64
 
 
@@ -27,7 +32,10 @@ def _encoding_class(name: str) -> Any:
 
 
 def choose_encoding(name: str, operator: Operator) -> str:
-    """The encoding meant by "auto": gram for a factor, dilation for a small dense matrix, else walk.
+    """The encoding meant by "auto".
+
+    dilation for a small dense symmetric matrix, else walk; two_sided for a GeneralMatrix, gram for a GramOperator,
+    kronecker for a KroneckerOperator.
 
     Raises UnknownNameError, and CombinationError where the encoding named cannot encode this operator.
     """
@@ -36,10 +44,10 @@ def choose_encoding(name: str, operator: Operator) -> str:
             raise UnknownNameError.among("encoding", name, ("auto", *ENCODINGS))
         _encoding_class(name).check(operator)
         return name
-    if isinstance(operator, GramOperator):
-        return "gram"
-    small = isinstance(operator, MatrixOperator) and not operator.sparse and operator.shape[0] <= LARGEST_DILATION
-    return "dilation" if small else "walk"
+    if isinstance(operator, MatrixOperator) and not operator.sparse and operator.shape[0] <= LARGEST_DILATION:
+        return "dilation"
+    _, natural = KINDS.get(type(operator), ("", "walk"))
+    return natural
 
 
 def encode(operator: Operator, backend: Backend, name: str = "auto") -> BlockEncoding:

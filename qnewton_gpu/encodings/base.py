@@ -1,7 +1,7 @@
 """The contract of a block encoding: two isometries T_L, T_R and an involution S with T_L^t S T_R = A/alpha.
 
-(alpha, ancilla_qubits) is all that a user of an encoding needs to know; `matvec` and `rmatvec` are all that the
-subspace simulation needs; `lift`, `lower` and `reflect` act on the whole register.
+(alpha, ancilla_qubits, epsilon) is all that a user of an encoding needs to know; `matvec` and `rmatvec` are all that
+the subspace simulation needs; `lift`, `lower` and `reflect` act on the whole register.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from ..backends.base import Backend, Side
 from ..circuit import Circuit
 from ..errors import CombinationError
-from ..operators import MatrixOperator, Operator
+from ..operators import GeneralMatrix, GramOperator, MatrixOperator, Operator
+from ..operators.kronecker import KroneckerOperator
 
 
 def other(side: Side) -> Side:
@@ -30,6 +31,8 @@ class EncodedProducts(Protocol):
     name: str
     operator: Operator
     alpha: float
+    epsilon: float
+    """A bound of ||A - alpha T_L^t S T_R||."""
     system_qubits: int
     ancilla_qubits: int
     register_size: int
@@ -50,6 +53,11 @@ class EncodedProducts(Protocol):
 
 class BlockEncoding(EncodedProducts, Protocol):
     """T_L^t S T_R = A/alpha with ||A|| <= alpha guaranteed, not estimated."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(dimension of the left space, of the right space)."""
+        ...
 
     def lift(self, v: Any, side: Side) -> Any:
         """T_side v for v of shape (N, k): the register, of shape (register_size, k)."""
@@ -73,31 +81,60 @@ class GateEncoding(BlockEncoding, Protocol):
 
 
 class Coordinates:
-    """Plain coordinates: the inner product of both spaces is that of C^N."""
+    """Plain coordinates: the inner product of both spaces is that of C^N; and a block without error."""
+
+    epsilon = 0.0
 
     def inner(self, x: Any, y: Any, side: Side) -> Any:
         return (x.conj() * y).sum(axis=0)
 
 
-class ExplicitSymmetric(Coordinates):
-    """What the encodings of an explicit symmetric matrix share: T_L = T_R = T, and H v/alpha."""
+KINDS: dict[type, tuple[str, str]] = {
+    MatrixOperator: ("an explicit symmetric matrix", "walk"),
+    GramOperator: ("a GramOperator(G, damping)", "gram"),
+    GeneralMatrix: ("a GeneralMatrix, whose hermitian_dilation() is symmetric", "two_sided"),
+    KroneckerOperator: ("a KroneckerOperator(factors)", "kronecker"),
+}
+"""What can be encoded: in words, and by which encoding if none is named."""
+
+
+class OfOperator(Coordinates):
+    """What the encodings of one kind of operator share."""
 
     name: str
-    alpha: float
-    symmetric = True
+    encodes: type
+    """The kind of operator, one of KINDS."""
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
         self.check(operator)
-        assert isinstance(operator, MatrixOperator)
-        self.operator, self.backend = operator, backend
+        self.operator: Any = operator
+        self.backend = backend
 
     @classmethod
     def check(cls, operator: Operator) -> None:
-        """Raise CombinationError where H is known by its factor only."""
-        if not isinstance(operator, MatrixOperator):
-            raise CombinationError(
-                "encoding", f"{cls.name} needs an explicit matrix", "Use encoding='gram' for a Gram operator"
-            )
+        """Raise CombinationError where this encoding cannot encode the operator."""
+        if isinstance(operator, cls.encodes):
+            return
+        words, encoding = KINDS.get(type(operator), (f"a {type(operator).__name__}", "auto"))
+        raise CombinationError(
+            "encoding",
+            f"{cls.name} needs {KINDS[cls.encodes][0]}, and A is {words}",
+            f"Use encoding='{encoding}' for it",
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(dimension of the left space, of the right space)."""
+        shape: tuple[int, int] = self.operator.shape
+        return shape
+
+
+class ExplicitSymmetric(OfOperator):
+    """What the encodings of an explicit symmetric matrix share: T_L = T_R = T, and H v/alpha."""
+
+    alpha: float
+    symmetric = True
+    encodes = MatrixOperator
 
     def matvec(self, v: Any) -> Any:
         product = self.operator.matvec(v)

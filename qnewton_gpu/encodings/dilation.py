@@ -10,7 +10,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ..backends.base import Backend
+from ..circuit import Circuit, MatrixGate
 from ..operators import Operator
 from .base import ExplicitSymmetric, Side, positive_or_one, qubits
 
@@ -46,3 +49,13 @@ class DilationEncoding(ExplicitSymmetric):
         return self.backend.xp.concatenate(
             [self.matvec(top) + product(B, bottom), product(B, top) - self.matvec(bottom)]
         )
+
+    def circuit(self) -> Circuit:
+        """U as one dense gate, its ancilla the most significant qubit; N is padded to a power of two with zero rows."""
+        n, size = self.operator.shape[0], 1 << self.system_qubits
+        A, B = np.zeros((size, size)), np.eye(size)
+        A[:n, :n] = self.backend.to_numpy(self.operator.dense()) / self.alpha
+        B[:n, :n] = self.backend.to_numpy(self._complement)
+        program = Circuit(self.system_qubits + 1)
+        program.append(MatrixGate("unitary", np.block([[A, B], [B, -A]]), tuple(range(self.system_qubits + 1))))
+        return program

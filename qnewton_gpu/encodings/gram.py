@@ -15,9 +15,8 @@ from functools import cached_property
 from typing import Any
 
 from ..backends.base import Backend
-from ..errors import CombinationError
 from ..operators import GramOperator, Operator
-from .base import Coordinates, Side, qubits
+from .base import Coordinates, OfOperator, Side, qubits
 
 
 @dataclass(frozen=True)
@@ -30,31 +29,26 @@ class GramRegister:
     """G_i/||G_i||, (m, n)."""
 
 
-class GramEncoding(Coordinates):
+class GramEncoding(OfOperator):
     """G~/alpha between R^n (right) and R^(m+n) (left)."""
 
     name = "gram"
     symmetric = False
-
-    @staticmethod
-    def check(operator: Operator) -> None:
-        if not isinstance(operator, GramOperator):
-            raise CombinationError(
-                "encoding",
-                "gram needs a factor G with A = G^t G + damping I",
-                "Pass GramOperator(G, damping) as A, or use encoding='walk'",
-            )
+    encodes = GramOperator
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
-        self.check(operator)
-        assert isinstance(operator, GramOperator)
-        self.operator: Operator = operator
-        self.factor, self.backend = operator.factor, backend
+        super().__init__(operator, backend)
+        self.factor = self.operator.factor
         m, n = self.factor.shape
-        self.root_damping = math.sqrt(operator.damping)
-        self.alpha = math.sqrt(self.factor.frobenius_squared + operator.damping)
+        self.root_damping = math.sqrt(self.operator.damping)
+        self.alpha = math.sqrt(self.factor.frobenius_squared + self.operator.damping)
         self.system_qubits, self.ancilla_qubits = qubits(n), qubits(m + 1)
         self.register_size = (m + 1) * n
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        m, n = self.factor.shape
+        return m + n, n
 
     @property
     def kappa(self) -> float:

@@ -34,14 +34,17 @@ class MatchingRegister:
     """sqrt(m_l/alpha), (L,)."""
 
 
-class MatchingEncoding(ExplicitSymmetric):
-    """H/alpha for an explicit symmetric H; alpha is the sum of the colours' largest entries."""
+class ColouredEncoding(ExplicitSymmetric):
+    """H/alpha for coloured involutions P_l, however these are known; alpha is the sum of the colours' maxima."""
 
-    name = "matching"
+    select: str
+    """Label of the gate that permutes by P_l."""
+    partner: Any
+    """P_l j on the host, (L, N)."""
 
     def __init__(self, operator: Operator, backend: Backend) -> None:
         super().__init__(operator, backend)
-        self.partner, self.value = colour_edges(self.operator)
+        self.value = self._colour()
         self.maxima = np.abs(self.value).max(axis=1)
         self.alpha = positive_or_one(float(self.maxima.sum()))
         # T; a zero matrix may start anywhere
@@ -52,24 +55,30 @@ class MatchingEncoding(ExplicitSymmetric):
         self.ancilla_qubits = qubits(colours) + 1
         self.register_size = 2 * colours * n
 
+    def _colour(self) -> np.ndarray:
+        """H_{j, P_l j} for each colour l, (L, N)."""
+        raise NotImplementedError
+
+    def _involutions(self) -> Any:
+        """P_l j on the device, (L, N)."""
+        raise NotImplementedError
+
     @cached_property
-    def register(self) -> MatchingRegister:
-        """The tables of T and S."""
-        put = self.backend.asarray
-        return MatchingRegister(put(self.partner.astype(np.int32)), put(self.cosine), put(self.amplitude))
+    def _tables(self) -> tuple[Any, Any]:
+        """Cosines (L, N) and amplitudes (L,) on the device."""
+        return self.backend.asarray(self.cosine), self.backend.asarray(self.amplitude)
 
     def lift(self, v: Any, side: Side = "right") -> Any:
         pair = self.backend.xp.stack([v, self.backend.xp.zeros_like(v)])
-        return (self.register.amplitude[:, None, None, None] * pair).reshape(self.register_size, -1)
+        return (self._tables[1][:, None, None, None] * pair).reshape(self.register_size, -1)
 
     def lower(self, psi: Any, side: Side = "right") -> Any:
         colours, n = self.value.shape
-        return (self.register.amplitude[:, None, None] * psi.reshape(colours, 2, n, -1)[:, 0]).sum(axis=0)
+        return (self._tables[1][:, None, None] * psi.reshape(colours, 2, n, -1)[:, 0]).sum(axis=0)
 
     def reflect(self, psi: Any) -> Any:
-        xp, table = self.backend.xp, self.register
+        xp, c, partner = self.backend.xp, self._tables[0][..., None], self._involutions()[..., None]
         psi = psi.reshape(*self.value.shape[:1], 2, self.value.shape[1], -1)
-        partner, c = table.partner[..., None], table.cosine[..., None]
         s = xp.sqrt(xp.maximum(1 - c * c, 0.0))
         a = xp.take_along_axis(psi[:, 0], partner, axis=1)
         b = xp.take_along_axis(psi[:, 1], partner, axis=1)
@@ -88,7 +97,7 @@ class MatchingEncoding(ExplicitSymmetric):
         amplitude = np.zeros(colours)
         amplitude[: len(self.amplitude)] = self.amplitude
         partner = np.tile(np.arange(size), (colours, 1))
-        partner[: len(self.partner), :n] = self.partner
+        partner[: len(self.maxima), :n] = self.partner
         cosine = np.zeros((colours, size))
         cosine[: len(self.maxima), :n] = self.cosine
 
@@ -97,9 +106,28 @@ class MatchingEncoding(ExplicitSymmetric):
         program.multiplexed_reflection(np.arccos(np.clip(cosine, -1, 1)), rotated, controls=(*range(system), *colour))
         # the colour l permutes the system by P_l
         both = partner + size * np.arange(colours)[:, None]
-        program.permute(both.reshape(-1), targets=(*range(system), *colour), label="select")
+        program.permute(both.reshape(-1), targets=(*range(system), *colour), label=self.select)
         program.prepare(amplitude, colour)  # PREP is its own inverse
         return program
+
+
+class MatchingEncoding(ColouredEncoding):
+    """H/alpha for an explicit symmetric H, its edges coloured greedily in order of falling magnitude."""
+
+    name = "matching"
+    select = "select"
+
+    def _colour(self) -> np.ndarray:
+        self.partner, value = colour_edges(self.operator)
+        return value
+
+    @cached_property
+    def register(self) -> MatchingRegister:
+        """The tables of T and S."""
+        return MatchingRegister(self.backend.asarray(self.partner.astype(np.int32)), *self._tables)
+
+    def _involutions(self) -> Any:
+        return self.register.partner
 
 
 def colour_edges(operator: MatrixOperator) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,17 @@ from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import ENCODINGS, choose_encoding, encode
 from qnewton_gpu.encodings.base import qubits
 from qnewton_gpu.errors import CombinationError, UnknownNameError
-from qnewton_gpu.operators import as_operator
+from qnewton_gpu.operators import GeneralMatrix, as_operator
+from qnewton_gpu.operators.kronecker import KroneckerOperator
 
 CPU = select_backend("cpu")
 FACTOR = np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
+OPERATORS = {
+    "gram": qn.GramOperator(FACTOR, 1.0, "cpu"),
+    "two_sided": GeneralMatrix(FACTOR, CPU),
+    "kronecker": KroneckerOperator([np.eye(2), np.eye(3)], "cpu"),
+}
+"""What the encodings encode that take no symmetric matrix."""
 
 
 @pytest.mark.parametrize(
@@ -26,27 +33,29 @@ def test_auto_takes_dilation_for_small_dense_and_walk_otherwise(A, expected: str
     assert encode(as_operator(A, CPU), CPU).name == expected
 
 
-def test_auto_takes_gram_for_a_factor() -> None:
-    assert encode(qn.GramOperator(FACTOR, 1.0), CPU).name == "gram"
+@pytest.mark.parametrize("name", OPERATORS)
+def test_auto_takes_the_encoding_of_the_kind_of_operator(name: str) -> None:
+    assert encode(OPERATORS[name], CPU).name == name
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_registered_encoding_is_what_its_name_says(name: str) -> None:
-    operator = qn.GramOperator(FACTOR, 1.0) if name == "gram" else as_operator(np.eye(2), CPU)
-    assert encode(operator, CPU, name).name == name
+    assert encode(OPERATORS.get(name, as_operator(np.eye(2), CPU)), CPU, name).name == name
 
 
 def test_an_unknown_encoding_lists_the_valid_ones() -> None:
     with pytest.raises(UnknownNameError, match="auto, walk, gram, dilation"):
-        encode(as_operator(np.eye(2), CPU), CPU, "pauli")
+        encode(as_operator(np.eye(2), CPU), CPU, "fable")
 
 
-@pytest.mark.parametrize("name", ["walk", "dilation"])
-def test_explicit_encodings_refuse_a_factor_and_gram_a_matrix(name: str) -> None:
-    with pytest.raises(CombinationError, match="gram"):
-        encode(qn.GramOperator(FACTOR, 1.0), CPU, name)
-    with pytest.raises(CombinationError, match="GramOperator"):
-        encode(as_operator(np.eye(2), CPU), CPU, "gram")
+@pytest.mark.parametrize("name", ENCODINGS)
+@pytest.mark.parametrize("kind", [*OPERATORS, "walk"])
+def test_an_encoding_refuses_other_kinds_of_operator_and_names_the_one_that_takes_it(name: str, kind: str) -> None:
+    operator = OPERATORS.get(kind, as_operator(np.eye(2), CPU))
+    if name == kind or (kind == "walk" and name not in OPERATORS):
+        return
+    with pytest.raises(CombinationError, match=f"{name} needs .* Use encoding='{kind}'"):
+        encode(operator, CPU, name)
 
 
 def test_alpha_of_walk_is_the_largest_absolute_row_sum() -> None:
