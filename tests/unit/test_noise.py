@@ -1,0 +1,104 @@
+"""Noise: none at all changes nothing, the same seed gives the same run on every backend, bad options are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qnewton_gpu.backends import select_backend
+from qnewton_gpu.encodings import encode
+from qnewton_gpu.errors import CombinationError, ParameterError
+from qnewton_gpu.noise import Noise, run_with_noise
+from qnewton_gpu.operators import as_operator
+from qnewton_gpu.readout import generator_for
+from qnewton_gpu.simulation import Run, run_sequence
+
+CPU = select_backend("cpu")
+H = np.random.default_rng(0).standard_normal((5, 5))
+H = H + H.T
+PHASES = np.random.default_rng(1).uniform(-1, 1, 8)
+START = np.linalg.qr(np.random.default_rng(2).standard_normal((5, 2)))[0]
+NOISE = Noise(phase_error=0.1, phase_bias=0.02, depolarising=0.2, trajectories=6)
+
+
+def circuit(mode: str, backend: Any = CPU, name: str = "matching") -> Run:
+    encoding = encode(as_operator(backend.asarray(H), backend), backend, name)
+    return Run(encoding, PHASES, backend.asarray(START), "right", mode)
+
+
+@pytest.mark.parametrize("mode", ["subspace", "fused", "circuit"])
+def test_no_noise_is_the_noiseless_outcome_bit_for_bit(mode: str) -> None:
+    run = circuit(mode)
+    plain = run_sequence(run.encoding, PHASES, START, CPU, mode=mode)
+    outcome = run_with_noise(run, Noise(trajectories=3), CPU, generator_for(0))
+    for field in ("amplitudes", "success_probability", "register_norm"):
+        assert np.array_equal(getattr(outcome, field), getattr(plain, field)), field
+    assert np.array_equal(outcome.register(), plain.register())
+    assert outcome.queries == plain.queries == 7
+
+
+@pytest.mark.parametrize("mode", ["fused", "circuit"])
+def test_trajectories_that_meet_no_error_are_the_noiseless_run(mode: str) -> None:
+    run = circuit(mode)
+    outcome = run_with_noise(run, Noise(depolarising=1e-12), CPU, generator_for(0))
+    plain = run_sequence(run.encoding, PHASES, START, CPU, mode=mode)
+    assert np.allclose(outcome.amplitudes, plain.amplitudes, rtol=0, atol=1e-15)
+    assert np.allclose(outcome.success_probability, plain.success_probability, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(("mode", "name"), [("fused", "walk"), ("fused", "matching"), ("circuit", "matching")])
+def test_every_backend_meets_the_same_errors(mode: str, name: str, backend: Any) -> None:
+    outcome = run_with_noise(circuit(mode, backend, name), NOISE, backend, generator_for(1))
+    here = run_with_noise(circuit(mode, CPU, name), NOISE, CPU, generator_for(1))
+    for field in ("amplitudes", "success_probability", "register_norm"):
+        found = backend.to_numpy(getattr(outcome, field))
+        assert np.allclose(found, getattr(here, field), rtol=0, atol=1e-12), field
+    clean = run_sequence(circuit(mode, CPU, name).encoding, PHASES, START, CPU).amplitudes
+    assert not np.allclose(here.amplitudes, clean, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["fused", "circuit"])
+def test_the_seed_decides(mode: str) -> None:
+    run = circuit(mode)
+    one, same, another = (run_with_noise(run, NOISE, CPU, generator_for(s)).amplitudes for s in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, another)
+
+
+def test_magnitudes_are_those_of_the_success_probability() -> None:
+    outcome = run_with_noise(circuit("fused"), NOISE, CPU, generator_for(0))
+    assert np.allclose((outcome.amplitudes**2).sum(axis=0), outcome.success_probability, rtol=1e-13)
+
+
+def test_subspace_has_phases_but_no_register_to_depolarise() -> None:
+    with pytest.raises(CombinationError, match=r"^mode: .*register.*fused"):
+        run_with_noise(circuit("subspace"), NOISE, CPU, generator_for(0))
+    wrong = run_with_noise(circuit("subspace"), Noise(phase_bias=0.1), CPU, generator_for(0)).amplitudes
+    fused = run_with_noise(circuit("fused"), Noise(phase_bias=0.1), CPU, generator_for(0)).amplitudes
+    assert np.allclose(wrong, fused, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"phase_error": -0.1},
+        {"phase_error": np.inf},
+        {"phase_bias": np.nan},
+        {"depolarising": 1.1},
+        {"depolarising": np.nan},
+        {"trajectories": 0},
+        {"trajectories": 2.0},
+        {"seed": -1},
+    ],
+)
+def test_bad_options_are_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=f"^{next(iter(options))}: "):
+        Noise(**options)
+
+
+def test_noise_is_true_where_there_is_any() -> None:
+    assert not Noise() and not Noise(trajectories=4, seed=2)
+    assert Noise(phase_error=1e-3).random and Noise(depolarising=1e-3).random
+    assert Noise(phase_bias=-1e-3) and not Noise(phase_bias=-1e-3).random
