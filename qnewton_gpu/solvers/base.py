@@ -40,7 +40,7 @@ class LinearSystem:
     The last is the second one for A~ = [A; d I] and b~ = [b; 0], and `residual` is b~ - A~ x of m + n rows then.
     `bounds` are those of A in every case. `preimage` is r with G~^t r = rhs, where A is a Gram operator and r is known:
     the circuit then inverts G~ once instead of twice. `expected_success_probability` is that of a similar system solved
-    before; `seed` is for readout by shots.
+    before, `expected_norm` its ||x||; `seed` is for readout by shots.
     """
 
     operator: Operator
@@ -54,6 +54,7 @@ class LinearSystem:
     """Encodings of the operator by name, made once: planning needs their alpha, solving the rest."""
     damping: float = 0.0
     seed: int = 0
+    expected_norm: float | None = None
 
     @property
     def size(self) -> int:
@@ -85,12 +86,16 @@ class LinearSystem:
         """x = 0, of shape (n, k)."""
         return self.operator.backend.xp.zeros((self.unknowns, self.rhs.shape[1]))
 
+    def product(self, x: Any) -> Any:
+        """A x, (m, k); with damping A~ x = [A x; d x], (m + n, k)."""
+        image = self.operator.matvec(x)
+        return self.operator.backend.xp.concatenate([image, self.damping * x]) if self.damping else image
+
     def residual(self, x: Any) -> Any:
         """b - A x in FP64, (m, k), in the space of b; with damping [b - A x; -d x], (m + n, k)."""
-        residual = self.rhs - self.operator.matvec(x)
-        if not self.damping:
-            return residual
-        return self.operator.backend.xp.concatenate([residual, -self.damping * x])
+        residual = -self.product(x)
+        residual[: len(self.rhs)] += self.rhs
+        return residual
 
     def normal_residual(self, residual: Any) -> Any:
         """A^t r, (n, k), A~^t r where there is damping: zero at the least-squares solution."""
@@ -188,9 +193,7 @@ def certify(system: LinearSystem, x: Any, backend: Backend) -> tuple[float, Any]
 
 def growth(system: LinearSystem, x: Any, backend: Backend) -> float:
     """max over columns of ||A|| ||x||/||b||, of the part of b that A x reaches where m != n: at most kappa."""
-    reached = system.rhs
-    if system.normal:
-        reached = system.residual(0 * x) - system.residual(x)
+    reached = system.product(x) if system.normal else system.rhs
     ratios = column_norms(x, backend) / divisors(column_norms(reached, backend), backend)
     return system.norm * float(ratios.max())
 

@@ -1,4 +1,4 @@
-"""The classical solvers: Cholesky, LU and conjugate gradients, from SciPy and torch."""
+"""The classical solvers: Cholesky, LU and QR, from SciPy, torch and NumPy, and conjugate gradients."""
 
 from __future__ import annotations
 
@@ -12,10 +12,22 @@ import numpy as np
 from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON
 from ..costs import Cost, CostModel
-from ..operators import MatrixOperator, check_memory
+from ..operators import ExplicitMatrix, check_memory
 from ..polynomials import round_up_to_grid
 from ..stages import stage
-from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, growth
+from .base import (
+    LinearSystem,
+    Solution,
+    Status,
+    beyond_double_precision,
+    certify,
+    column_norms,
+    divisors,
+    growth,
+)
+
+STEPS_EACH = 10
+"""Products of conjugate gradients for each unknown, at most."""
 
 
 def _finish(
@@ -26,7 +38,7 @@ def _finish(
     kappa = growth(system, x, backend)  # at least this much
     ill = beyond_double_precision(kappa, system.tolerance) if np.isfinite(kappa) else None
     if not np.isfinite(worst):
-        x, worst = backend.xp.zeros_like(system.rhs), 1.0
+        x, worst = system.zeros(), 1.0
         status, message = Status.NOT_CONVERGED, f"{solver} broke down and gave NaN or infinity. {failure}"
     elif ill:
         status, message = Status.TOO_ILL_CONDITIONED, ill
@@ -43,20 +55,31 @@ def _finish(
 
 @dataclass(frozen=True)
 class Factorisation:
-    """A direct solve: "cholesky" (dense, positive definite) or "lu" (dense, or sparse with SuperLU)."""
+    """A direct solve of square A x = b: "cholesky" (dense, positive definite) or "lu" (dense, or SuperLU)."""
 
     name: str
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
-        if self.name == "cholesky" and system.bounds.negative:
-            return Cost(self.name, math.inf)
         H = system.operator
+        if self._not_for(system) or (self.name == "cholesky" and system.bounds.negative):
+            return Cost(self.name, math.inf)
         # a sparse LU is charged within the band that a reordering leaves; Cholesky is made dense
-        band = H.half_bandwidth if self.name == "lu" and isinstance(H, MatrixOperator) and H.sparse else None
+        band = H.half_bandwidth if self.name == "lu" and isinstance(H, ExplicitMatrix) and H.sparse else None
         return model.factorisation(self.name, system.size, H.assembly_flops, band)
 
+    def _not_for(self, system: LinearSystem) -> str | None:
+        """The sentence that says why this system is not one for this factorisation, if so."""
+        if system.normal:
+            return f"The solver {self.name} solves A x = b with a square A, not normal equations: use 'qr' or 'cg'."
+        if self.name == "cholesky" and not system.operator.symmetric:
+            return "The solver cholesky needs a symmetric matrix, which this is not: use 'lu' or 'qr'."
+        return None
+
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
-        sparse = self.name == "lu" and isinstance(system.operator, MatrixOperator) and system.operator.sparse
+        problem = self._not_for(system)
+        if problem:
+            return _failed(system, self.name, Status.NOT_CONVERGED, problem, 0.0)
+        sparse = self.name == "lu" and isinstance(system.operator, ExplicitMatrix) and system.operator.sparse
         began = time.perf_counter()
         try:
             if not sparse:
@@ -71,15 +94,13 @@ class Factorisation:
                 message = (
                     f"Cholesky needs a positive definite matrix, which this is not ({problem}): use 'lu' or 'qsvt'."
                 )
-                return self._failed(system, backend, Status.NOT_CONVERGED, message, began)
+                return _failed(system, self.name, Status.NOT_CONVERGED, message, time.perf_counter() - began)
             message = (
                 f"LU met a pivot of exactly zero ({problem}): the matrix is singular; damp it, or use solver='qsvt'."
             )
-            return self._failed(system, backend, Status.SINGULAR, message, began)
+            return _failed(system, self.name, Status.SINGULAR, message, time.perf_counter() - began)
         except backend.out_of_memory as problem:
-            return self._failed(
-                system, backend, Status.NO_MEMORY, f"The solver {self.name} ran out of memory ({problem}).", began
-            )
+            return _out_of_memory(system, self.name, problem, time.perf_counter() - began)
         return _finish(system, backend, x, self.name, time.perf_counter() - began, "The matrix is nearly singular.", {})
 
     def _dense(self, system: LinearSystem, backend: Backend) -> Any:
@@ -95,46 +116,139 @@ class Factorisation:
         except RuntimeError as problem:  # SuperLU's word for a zero pivot
             raise np.linalg.LinAlgError(str(problem)) from None
 
-    def _failed(self, system: LinearSystem, backend: Backend, status: Status, message: str, began: float) -> Solution:
-        x = backend.xp.zeros_like(system.rhs)
-        return Solution(x, status, message, 1.0, self.name, simulated_seconds=time.perf_counter() - began)
+
+def _failed(system: LinearSystem, solver: str, status: Status, message: str, seconds: float) -> Solution:
+    return Solution(system.zeros(), status, message, 1.0, solver, simulated_seconds=seconds)
+
+
+def _out_of_memory(system: LinearSystem, solver: str, problem: Exception, seconds: float) -> Solution:
+    message = f"The solver {solver} ran out of memory ({problem})."
+    return _failed(system, solver, Status.NO_MEMORY, message, seconds)
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """A direct solve of any system, x = A^+ b or damped, by QR of the dense A (of [A; d I] where there is damping).
+
+    2 p^2 (q - p/3) operations, p = min(m, n), q = max(m, n). Where R shows a zero mode the singular value decomposition
+    finds x instead, of minimum norm. Source: Golub and Van Loan, Matrix Computations, section 5.3.
+    """
+
+    name: str = "qr"
+
+    def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
+        A = system.operator
+        rows = A.shape[0] + (A.shape[1] if system.damping else 0)
+        small, large = min(rows, A.shape[1]), max(rows, A.shape[1])
+        flops, rate = 2.0 * small**2 * (large - small / 3), model.classical.lu_flops
+        assembly = A.assembly_flops / rate if model.comparison == "honest" else 0.0
+        factors = {"assembly_seconds": assembly, "flops": flops, "flops_per_second": rate}
+        return Cost(self.name, assembly + flops / rate, factors)
+
+    def solve(self, system: LinearSystem, backend: Backend) -> Solution:
+        m, n = system.operator.shape
+        began = time.perf_counter()
+        try:
+            check_memory("solver", 24.0 * m * n, backend, "Use solver='cg' or 'qsvt', which need products only")
+            with stage("solve", category=system.name):
+                x = self._solve(system, backend.xp)
+                backend.synchronize()
+        except np.linalg.LinAlgError as problem:
+            message = f"The singular value decomposition did not converge ({problem}): use 'cg' or 'qsvt'."
+            return _failed(system, self.name, Status.NOT_CONVERGED, message, time.perf_counter() - began)
+        except backend.out_of_memory as problem:
+            return _out_of_memory(system, self.name, problem, time.perf_counter() - began)
+        failure = "The matrix is nearly of lower rank, or b lies outside of its range."
+        return _finish(system, backend, x, self.name, time.perf_counter() - began, failure, {})
+
+    def _solve(self, system: LinearSystem, xp: Any) -> Any:
+        A, rhs = system.operator.dense(), system.residual(system.zeros())
+        if system.damping:
+            A = xp.concatenate([A, system.damping * xp.eye(A.shape[1])])
+        tall = A.shape[0] >= A.shape[1]
+        q, r = xp.linalg.qr(A if tall else A.T)
+        pivots = abs(r.diagonal())
+        threshold = max(A.shape) * FP64_EPSILON
+        if float(pivots.min()) <= threshold * float(pivots.max()):
+            return xp.linalg.lstsq(A, rhs, rcond=threshold)[0]
+        # LU of a triangular matrix exchanges no rows: this is substitution
+        return xp.linalg.solve(r, q.T @ rhs) if tall else q @ xp.linalg.solve(r.T, rhs)
 
 
 @dataclass(frozen=True)
 class ConjugateGradients:
-    """Conjugate gradients: products only, for positive definite H."""
+    """Conjugate gradients: products only. H is positive definite, or the normal equations are solved (CGLS).
+
+    They are where A is not symmetric, not square, or damped. Source: Hestenes and Stiefel, J. Res. Natl. Bur. Stand. 49
+    (1952) 409.
+    """
 
     name: str = "cg"
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
-        if system.bounds.negative:
+        H, of_normal = system.operator, _of_normal_equations(system)
+        if system.bounds.negative and not of_normal:
             return Cost(self.name, math.inf)
+        smallest = math.hypot(system.bounds.smallest_nonzero or system.bounds.lower, system.damping)
+        kappa = system.norm / smallest if of_normal and smallest else system.kappa
         return model.conjugate_gradients(
-            kappa=round_up_to_grid(system.bounds.kappa),
+            kappa=round_up_to_grid(kappa**2 if of_normal else kappa),
             epsilon=system.tolerance,
-            product_flops=system.operator.product_flops,
-            product_bytes=system.operator.product_bytes,
+            product_flops=H.product_flops * (2 if of_normal else 1),
+            product_bytes=H.product_bytes * (2 if of_normal else 1),
             columns=system.rhs.shape[1],
         )
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
-        n, products = system.size, 0
-
-        def product(v: Any) -> Any:
-            nonlocal products
-            products += 1
-            return system.operator.matvec(v)
-
         began = time.perf_counter()
-        rhs = system.rhs
-        x = backend.xp.zeros_like(rhs)
+        of_normal = _of_normal_equations(system)
         with stage("solve", category=system.name), np.errstate(all="ignore"):  # a breakdown shows in the certificate
-            for column in range(rhs.shape[1]):
-                # the recurrence's residual drifts from the true one: ask for a little more
-                this = slice(column, column + 1)
-                x[:, this] = backend.conjugate_gradients(product, rhs[:, this], 0.9 * system.tolerance, 10 * n)
+            x, products = (_cgls if of_normal else _cg)(system, backend)
             backend.synchronize()
-        return _finish(
-            system, backend, x, self.name, time.perf_counter() - began,
-            "Conjugate gradients need a positive definite, not too ill-conditioned matrix.", {"products": products},
-        )  # fmt: skip
+        failure = "Conjugate gradients need a positive definite, not too ill-conditioned matrix."
+        if of_normal:
+            failure = f"Conjugate gradients on the normal equations stopped after {products} products."
+        return _finish(system, backend, x, self.name, time.perf_counter() - began, failure, {"products": products})
+
+
+def _of_normal_equations(system: LinearSystem) -> bool:
+    return system.normal or not system.operator.symmetric
+
+
+def _cg(system: LinearSystem, backend: Backend) -> tuple[Any, int]:
+    products = 0
+
+    def product(v: Any) -> Any:
+        nonlocal products
+        products += 1
+        return system.operator.matvec(v)
+
+    x = system.zeros()
+    for column in range(x.shape[1]):
+        this = slice(column, column + 1)
+        # the recurrence's residual drifts from the true one: ask for a little more
+        x[:, this] = backend.conjugate_gradients(
+            product, system.rhs[:, this], 0.9 * system.tolerance, STEPS_EACH * system.size
+        )
+    return x, products
+
+
+def _cgls(system: LinearSystem, backend: Backend) -> tuple[Any, int]:
+    """x with A~^t (b~ - A~ x) = 0 from x = 0, so of minimum norm; all columns together."""
+    x = system.zeros()
+    residual = system.residual(x)
+    direction = gradient = system.normal_residual(residual)
+    squared = (gradient * gradient).sum(axis=0)
+    products = 1
+    for _ in range(STEPS_EACH * min(system.operator.shape)):
+        measured = gradient if system.normal else residual
+        if float((column_norms(measured, backend) / system.scales).max()) <= 0.9 * system.tolerance:
+            break
+        image = system.product(direction)
+        step = squared / divisors((image * image).sum(axis=0), backend)
+        x, residual = x + step * direction, residual - step * image
+        gradient = system.normal_residual(residual)
+        before, squared = squared, (gradient * gradient).sum(axis=0)
+        direction = gradient + squared / divisors(before, backend) * direction
+        products += 2
+    return x, products

@@ -14,6 +14,7 @@ import torch
 import qnewton_gpu as qn
 from qnewton_gpu import errors
 from qnewton_gpu.backends.cpu import CpuBackend
+from qnewton_gpu.solvers import SOLVERS
 from qnewton_gpu.stages import record_stages
 
 H = np.diag([1.0, 2.0, 4.0])
@@ -149,7 +150,7 @@ def test_a_tolerance_outside_zero_and_one_is_refused(tolerance: Any, solver: str
 @pytest.mark.parametrize(
     ("argument", "valid"),
     [
-        ("solver", ["auto", "qsvt", "cholesky", "lu", "cg"]),
+        ("solver", ["auto", *SOLVERS]),
         ("encoding", ["auto", "walk", "gram", "dilation"]),
         ("mode", ["auto", "subspace", "fused"]),
         ("backend", ["auto", "cpu"]),
