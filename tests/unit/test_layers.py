@@ -18,7 +18,7 @@ LAYERS = (
     ["encodings", "polynomials", "conditioning"],
     ["operators"],
     ["backends"],
-    ["circuit"],
+    ["interop", "circuit"],
     ["stages", "errors"],
 )
 ORDER = [name for layer in LAYERS for name in layer]
