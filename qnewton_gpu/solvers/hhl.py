@@ -2,9 +2,9 @@
 
 A clock of T values starts in the sine window phi_t = sqrt(2/T) sin(pi (t + 1/2)/T); W^t runs where it shows t (T - 1
 queries). After a Fourier transform it shows y, that is lambda(y) = cos(2 pi y/T) in units of alpha, and a flag is
-turned to amplitude f(lambda(y)), f(lambda) = sgn(lambda) min(1/(kappa |lambda|), kappa |lambda|): C/lambda with
-C = 1/kappa, and below 1/kappa a line through zero, which damps what kappa does not cover. All but the rotation is undone
-(T - 1 queries more), and flag, clock (in phi) and encoding are post-selected.
+turned to amplitude f(lambda(y)), f(x) = sgn(x) min(1/(kappa |x|), kappa |x|): C/x with C = 1/kappa, and
+below 1/kappa a line through zero, which damps what kappa does not cover. All but the rotation is undone (T - 1 queries
+more), and flag, clock (in phi) and encoding are post-selected.
 
 All powers of W commute, so that the post-selected map is exactly
     sum_s c_s T_|s|(A/alpha),  c_s = [(1/T) sum_y f(lambda(y)) e^(-2 pi i y s/T)] [sum_t phi_(t+s) phi_t]
