@@ -78,6 +78,10 @@ class Readout:
         """The relative l2 error to be expected of one reading: 0.6/sqrt(shots_per_unknown)."""
         return 0.0 if self.exact else self.typical_error / self.shots_per_unknown**0.5
 
+    def preparations(self, unknowns: int) -> float | None:
+        """Successful runs that one reading of so many amplitudes takes; None where they are read exactly."""
+        return None if self.exact else 2.0 * self.shots_per_unknown * unknowns
+
     def generator(self, *path: int | str) -> np.random.Generator:
         """See `generator_for`."""
         return generator_for(self.seed, *path)

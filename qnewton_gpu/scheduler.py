@@ -6,6 +6,7 @@ A plan depends on the stated machines and on kappa and p rounded to a grid, neve
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,13 +15,16 @@ from .backends import select_backend
 from .backends.base import Backend
 from .costs import Cost, CostModel
 from .encodings import ENCODINGS, WITH_GATES
-from .errors import ParameterError, QNewtonError, UnknownNameError
+from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
+from .noise import Noise
+from .readout import Readout
 from .simulation import RegisterBudget, check_mode
-from .solvers import QUANTUM, SOLVERS, LinearSystem, Solution, Status, make_solver
+from .solvers import CLASSICAL, QUANTUM, SOLVERS, LinearSystem, Solution, Status, make_solver
 from .solvers.base import relative_residuals
 from .stages import stage
 
-FALLBACK = ("cholesky", "lu")
+PLANNED = ("qsvt", *CLASSICAL)
+"""Solvers whose costs every plan holds, beside the one that was asked for by name."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,10 @@ class Plan:
 class Scheduler:
     """Plans and runs linear systems. `solver` other than "auto" is taken as told, and the reason says so.
 
-    encoding, mode, max_queries and register_budget are the options of the quantum solvers; mode "circuit" takes the
-    encoding that has a gate program. backend is where everything is computed: a name or what `select_backend` gives.
-    cross_check is the fraction of systems that `compare_modes` is meant for. Raises BackendUnavailableError,
-    UnknownNameError, ParameterError, CombinationError.
+    encoding, mode, max_queries, register_budget, precision, readout and noise are the options of the quantum solvers;
+    mode "circuit" takes an encoding that has a gate program. backend is where everything is computed: a name or what
+    `select_backend` gives. cross_check is the fraction of systems that `compare_modes` is meant for. Raises
+    BackendUnavailableError, UnknownNameError, ParameterError, CombinationError.
     """
 
     def __init__(
@@ -57,6 +61,9 @@ class Scheduler:
         backend: str | Backend = "auto",
         register_budget: RegisterBudget | None = None,
         cross_check: float = 0.0,
+        precision: str = "double",
+        readout: Readout | None = None,
+        noise: Noise | None = None,
     ) -> None:
         if not isinstance(model, (CostModel, type(None))):
             raise ParameterError(
@@ -74,13 +81,32 @@ class Scheduler:
         self.model, self.solver = model or CostModel(), solver
         self.encoding, self.mode, self.cross_check = encoding, mode, cross_check
         self.backend = select_backend(backend)
-        budget = register_budget or RegisterBudget()
-        self._options = {"encoding": encoding, "max_queries": max_queries, "budget": budget}
-        self._solvers = {name: make_solver(name, mode=mode, **self._options) for name in SOLVERS}
+        self.readout = readout or Readout()
+        self._options = {
+            "encoding": encoding,
+            "max_queries": max_queries,
+            "budget": register_budget or RegisterBudget(),
+            "precision": precision,
+            "readout": self.readout,
+            "noise": noise or Noise(),
+        }
+        asked = [] if solver in ("auto", *PLANNED) else [solver]
+        self._solvers = {name: make_solver(name, mode=mode, **self._options) for name in (*PLANNED, *asked)}
 
     def costs(self, system: LinearSystem, model: CostModel) -> dict[str, Cost]:
-        """Predicted cost of every solver, candidate of the comparison or not."""
-        return {name: solver.predict(system, model, self.backend) for name, solver in self._solvers.items()}
+        """Predicted cost of every solver that plans consider, candidate of the comparison or not.
+
+        Infinite for one that cannot serve the system, unless it was asked for: then CombinationError is raised.
+        """
+        return {name: self._cost(name, system, model) for name in self._solvers}
+
+    def _cost(self, name: str, system: LinearSystem, model: CostModel) -> Cost:
+        try:
+            return self._solvers[name].predict(system, model, self.backend)
+        except CombinationError:
+            if name == self.solver:
+                raise
+            return Cost(name, math.inf)
 
     def plan(self, system: LinearSystem) -> Plan:
         """The cheapest candidate of the comparison for this system, with the reason in words."""
@@ -136,7 +162,7 @@ class Scheduler:
         """The planned solution, or what the fallbacks make of it."""
         first = first or self._solvers[plan.solver].solve(system, self.backend)
         tried = [self._charged(first, system, plan)]
-        for name in FALLBACK:
+        for name in fallbacks(system):
             if self.solver != "auto" or tried[-1].solved:
                 break
             if name == plan.solver:
@@ -169,6 +195,7 @@ class Scheduler:
                 size=system.size,
                 nonzeros=system.operator.nonzeros,
                 epsilon=entry["epsilon"],
+                preparations=self.readout.preparations(system.unknowns),
             ).seconds
             for entry in solution.history
             for p in entry["success_probability"]
@@ -201,6 +228,13 @@ class Scheduler:
             "success_probability_difference": None if p is None or q is None else abs(p - q),
             "simulated_seconds": second.simulated_seconds,
         }
+
+
+def fallbacks(system: LinearSystem) -> tuple[str, ...]:
+    """Direct solvers for this system, the cheapest first."""
+    if system.normal:
+        return ("qr",)
+    return ("cholesky", "lu") if system.operator.symmetric else ("lu", "qr")
 
 
 def _break_even(model: CostModel, costs: dict[str, Cost]) -> float:

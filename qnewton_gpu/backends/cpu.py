@@ -49,7 +49,7 @@ class CpuBackend:
             return matrix @ vectors
         # k complex columns are 2k real ones: the matrix is read once and never made complex
         n, k = vectors.shape
-        real = np.ascontiguousarray(vectors).view(np.float64).reshape(n, 2 * k)
+        real = np.ascontiguousarray(vectors, dtype=np.complex128).view(np.float64).reshape(n, 2 * k)
         return (matrix @ real).view(np.complex128).reshape(matrix.shape[0], k)
 
     def row_sums(self, values: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class GpuBackend:
         if not xp.iscomplexobj(vectors):
             return matrix @ vectors
         n, k = vectors.shape
-        real = xp.ascontiguousarray(vectors).view(xp.float64).reshape(n, 2 * k)
+        real = xp.ascontiguousarray(vectors, dtype=xp.complex128).view(xp.float64).reshape(n, 2 * k)
         return xp.ascontiguousarray(matrix @ real).view(xp.complex128).reshape(matrix.shape[0], k)
 
     def row_sums(self, values: Any, starts: Any) -> Any:

@@ -108,8 +108,12 @@ class CostModel:
         nonzeros: int,
         epsilon: float,
         columns: int = 1,
+        preparations: float | None = None,
     ) -> Cost:
-        """`rounds` refinement rounds of `queries` queries each, to l2 error `epsilon` a round."""
+        """`rounds` refinement rounds of `queries` queries each, to l2 error `epsilon` a round.
+
+        `preparations` are the successful runs that a readout really takes; None charges what the hardware states.
+        """
         hardware = self.hardware
         depth = query_depth(hardware.access, size, nonzeros)
         load = (depth if hardware.access == "qram" else float(size)) if hardware.state_preparation else 0.0
@@ -117,7 +121,7 @@ class CostModel:
             "rounds": float(rounds),
             "columns": float(columns),
             "repetitions": repetitions(success_probability, hardware.amplification),
-            "readout": readout_preparations(hardware.readout, size, epsilon),
+            "readout": readout_preparations(hardware.readout, size, epsilon) if preparations is None else preparations,
             "queries": float(queries),
             "depth": depth,
             "preparation": load,

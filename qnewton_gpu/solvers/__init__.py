@@ -11,9 +11,16 @@ from .base import LinearSystem, Solution, Solver, Status
 
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qsvt": ("qnewton_gpu.solvers.qsvt:QSVT", {}),
+    "qsvt_uniform": ("qnewton_gpu.solvers.qsvt:QSVT", {"name": "qsvt_uniform", "polynomial": "uniform"}),
+    "saddle_free": ("qnewton_gpu.solvers.saddle_free:SaddleFree", {}),
+    "kernel_reflection": ("qnewton_gpu.solvers.kernel_reflection:KernelReflection", {}),
+    "hhl": ("qnewton_gpu.solvers.hhl:HHL", {}),
+    "cks": ("qnewton_gpu.solvers.cks:CKS", {}),
+    "adiabatic": ("qnewton_gpu.solvers.adiabatic:Adiabatic", {}),
     "cholesky": ("qnewton_gpu.solvers.classical:Factorisation", {"name": "cholesky"}),
     "lu": ("qnewton_gpu.solvers.classical:Factorisation", {"name": "lu"}),
     "cg": ("qnewton_gpu.solvers.classical:ConjugateGradients", {}),
+    "qr": ("qnewton_gpu.solvers.classical:LeastSquares", {}),
 }
 CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical:" in path)
 QUANTUM = tuple(name for name in SOLVERS if name not in CLASSICAL)

@@ -14,7 +14,7 @@ from ..conditioning import estimate_spectrum
 from ..encodings.base import BlockEncoding, EncodedProducts, Side
 from ..encodings.gram import GramEncoding, ReducedGram
 from ..errors import ParameterError
-from ..polynomials import Parity
+from ..polynomials import Parity, damped_inverse_polynomial, inverse_polynomial
 from .base import LinearSystem, column_norms, divisors
 
 PREIMAGE_TOLERANCE = 1e-8
@@ -37,8 +37,15 @@ class Formulation(Protocol):
         """The condition number of H that a polynomial for `kappa` belongs to."""
         ...
 
+    continues: bool
+    """Whether a round corrects x, or makes x anew: of some functions of a matrix no residual can be inverted."""
+
     def kappas(self, kappa: float) -> Sequence[float]:
         """What each circuit of a round has to cover where the whole has to cover `kappa`."""
+        ...
+
+    def polynomial(self, kappa: float, epsilon: float) -> Any:
+        """What one circuit of a round applies, for a relative residual of epsilon."""
         ...
 
     def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
@@ -57,7 +64,13 @@ def kappa_of_system(kappa: float, encoding: EncodedProducts, system: LinearSyste
 
 
 class OneCircuit:
-    """A round is one circuit, which covers all."""
+    """A round is one circuit, which covers all, and corrects x."""
+
+    continues = True
+    parity: Parity
+
+    def polynomial(self, kappa: float, epsilon: float) -> Any:
+        return inverse_polynomial(kappa, epsilon, self.parity)
 
     def kappas(self, kappa: float) -> Sequence[float]:
         return (kappa,)
@@ -88,6 +101,35 @@ class PseudoInverse(Symmetric):
     """
 
     side: Side = "left"
+
+
+class Damped(Symmetric):
+    """x = P(A/alpha) b with P near x/(x^2 + (d/alpha)^2): (A^t A + d^2) x = A^t b, whatever the spectrum of A."""
+
+    continues = False
+
+    def __init__(self, encoding: BlockEncoding, system: LinearSystem, backend: Backend) -> None:
+        super().__init__(encoding, system, backend)
+        self.side = "right" if encoding.symmetric else "left"
+        self.kappa = max(encoding.alpha / system.damping, 1.0)
+        norms = column_norms(system.rhs, backend)
+        part = system.scales / (encoding.alpha * divisors(norms, backend))  # ||A^t b||/(alpha ||b||)
+        self._part = float(part[norms > 0].min()) if bool((norms > 0).any()) else 1.0
+
+    def kappas(self, kappa: float) -> Sequence[float]:
+        return (self.kappa,)
+
+    def kappa_of_system(self, kappa: float) -> float:
+        return self.system.kappa
+
+    def polynomial(self, kappa: float, epsilon: float) -> Any:
+        # |(x^2 + d^2)(P - f)| <= (1 + d^2) e/(2d), on the part of b that A^t keeps
+        d = self.system.damping / self.encoding.alpha
+        largest = 1 / (2 * d) if d <= 1 else 1 / (1 + d * d)
+        return damped_inverse_polynomial(d, min(epsilon * self._part / ((1 + d * d) * largest), 0.5))
+
+    def start(self, x: Any, residual: Any, mode: str) -> tuple[EncodedProducts, Any, Any]:
+        return super().start(x, self.system.rhs, mode)
 
 
 class FactorByFactor(Symmetric):

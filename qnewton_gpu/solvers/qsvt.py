@@ -8,7 +8,7 @@ Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,15 +17,11 @@ from ..backends.counting import count
 from ..circuit import qsvt_circuit
 from ..encodings.gram import GramEncoding
 from ..errors import CombinationError
-from ..polynomials import inverse_polynomial, phases_for, round_up_to_grid
+from ..polynomials import phases_for, round_up_to_grid, uniform_inverse_polynomial
 from ..simulation import Chain, Outcome, Program, Run
 from .base import LinearSystem
-from .formulations import FactorByFactor, Formulation, GramAnyRhs, GramPreimage, PseudoInverse, Symmetric
+from .formulations import Damped, FactorByFactor, Formulation, GramAnyRhs, GramPreimage, PseudoInverse, Symmetric
 from .quantum import Method, QuantumSolver, Round
-
-POLYNOMIALS: dict[str, Callable[..., Any]] = {
-    "residual": inverse_polynomial,
-}
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class QSVT(QuantumSolver):
     name: str = "qsvt"
     polynomial: str = "residual"
     any_operator: ClassVar[bool] = True
+    noisy: ClassVar[bool] = True
 
     def method(self, system: LinearSystem, backend: Backend) -> QSVTMethod:
         encoding: Any = self.encode(system, backend)
@@ -49,16 +46,15 @@ class QSVT(QuantumSolver):
                 formulation = GramAnyRhs(encoding, system, backend)
             else:
                 formulation = GramPreimage(encoding, system, backend)
+        elif system.damping:
+            formulation = Damped(encoding, system, backend)
         elif encoding.name == "kronecker":
             formulation = FactorByFactor(encoding, system, backend)
         else:
             formulation = (Symmetric if encoding.symmetric else PseudoInverse)(encoding, system, backend)
-        if formulation.parity == "even" and self.polynomial != "residual":
-            raise CombinationError(
-                "solver",
-                f"the {self.polynomial} polynomial is odd, and a Gram operator without a preimage needs an even one",
-                "Use solver='qsvt'",
-            )
+        if self.polynomial == "uniform" and (formulation.parity == "even" or system.damping):
+            problem = "the uniform polynomial is that of 1/x, and this system needs another function of A"
+            raise CombinationError("solver", problem, "Use solver='qsvt'")
         return QSVTMethod(self, system, formulation, backend)
 
 
@@ -66,7 +62,7 @@ class QSVTMethod(Method):
     """The polynomial of a formulation, its phases and the circuits that apply it."""
 
     def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
-        self.formulation, self.polynomial = formulation, solver.polynomial
+        self.formulation, self.uniform = formulation, solver.polynomial == "uniform"
         self._last: dict[str, Any] = {"degree": 0, "kappa_on_grid": round_up_to_grid(formulation.kappa)}
         self._phases: list[Any] = []
         super().__init__(solver, system, formulation.encoding, backend)
@@ -80,9 +76,8 @@ class QSVTMethod(Method):
     def polynomials(self, epsilon: float) -> list[Any]:
         """One for each circuit of a round; the relative errors of all add up to at most epsilon."""
         kappas = [round_up_to_grid(kappa) for kappa in self.formulation.kappas(self.kappa)]
-        parity = {"parity": self.formulation.parity} if self.polynomial == "residual" else {}
-        build = POLYNOMIALS[self.polynomial]
-        return [build(kappa, epsilon / len(kappas), **parity) for kappa in kappas]
+        build = uniform_inverse_polynomial if self.uniform else self.formulation.polynomial
+        return [build(kappa, epsilon / len(kappas)) for kappa in kappas]
 
     def queries(self, epsilon: float) -> int:
         return sum(polynomial.degree for polynomial in self.polynomials(epsilon))
@@ -111,7 +106,7 @@ class QSVTMethod(Method):
         }
         self._phases = [p.reflection for p in phases]
         return Round(
-            x=x + norms * gain / self.encoding.alpha**formulation.power * outcome.amplitudes,
+            x=formulation.continues * x + norms * gain / self.encoding.alpha**formulation.power * outcome.amplitudes,
             outcome=outcome,
             active=norms > 0,
             queries=outcome.queries,

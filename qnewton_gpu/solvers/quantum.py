@@ -7,6 +7,7 @@ one step further by running circuits. The loop over rounds, with everything that
 from __future__ import annotations
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
@@ -18,8 +19,10 @@ from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
 from ..encodings import encode
 from ..encodings.base import BlockEncoding
 from ..errors import CombinationError, UnknownNameError
+from ..noise import Noise
 from ..operators import GramOperator
 from ..polynomials import PhaseFactors, round_down_to_grid
+from ..readout import Readout
 from ..simulation import Outcome, Program, RegisterBudget, check_mode, check_simulation_memory, choose_mode
 from ..stages import stage
 from .base import LinearSystem, Solution
@@ -27,7 +30,8 @@ from .formulations import covered_kappa, kappa_of_system
 from .refinement import Refinement, run_side_by_side, split_tolerance
 
 SINGLE_PRECISION = 2.0**-24
-SINGLE_PRECISION_ROUND = 1e-2
+COARSE_ROUND = 1e-2
+"""Accuracy of a round whose register or readout has errors of about that size."""
 LARGEST_ROUNDING = 2e-3
 """Of a register in FP32, relative to x: where rounding times max|P| exceeds this, the register is kept in FP64."""
 PRECISIONS = ("double", "auto")
@@ -95,7 +99,8 @@ class QuantumSolver:
     """Options of a quantum solver. encoding and mode as in `qn.solve`; max_queries for each system, over all rounds.
 
     precision "auto" keeps the whole register of mode "fused" in FP32 where rounding, 6e-8 max|P|, stays below 2e-3 of
-    x, in rounds of 1e-2; the residual is FP64 always.
+    x, in rounds of 1e-2; the residual is FP64 always. `readout` by shots and `noise` disturb what a round gives, and
+    refinement works around both as far as it can.
     """
 
     encoding: str = "auto"
@@ -103,8 +108,12 @@ class QuantumSolver:
     max_queries: int = 10**6
     budget: RegisterBudget = field(default_factory=RegisterBudget)
     precision: str = "double"
+    readout: Readout = field(default_factory=Readout)
+    noise: Noise = field(default_factory=Noise)
     name: str = ""
     modes: ClassVar[tuple[str, ...]] = ("subspace", "fused", "circuit")
+    noisy: ClassVar[bool] = False
+    """Whether its circuits are QSVT sequences, which can be run with noise."""
     any_operator: ClassVar[bool] = False
     """Whether operators without a symmetric encoding, and Tikhonov damping, are served."""
     tightest_round: ClassVar[float] = 1e-6
@@ -117,6 +126,10 @@ class QuantumSolver:
             raise CombinationError("mode", problem, f"Use {remedy}")
         if self.precision not in PRECISIONS:
             raise UnknownNameError.among("precision", self.precision, PRECISIONS)
+        if self.noise and not self.noisy:
+            raise CombinationError("noise", f"{self.name} is simulated without noise", "Use solver='qsvt'")
+        if self.mode != "auto":
+            self.noise.check(self.mode)
 
     def method(self, system: LinearSystem, backend: Backend) -> Method:
         """The solver on this system: encodes it, but runs no circuit. Raises CombinationError, ParameterError."""
@@ -151,12 +164,23 @@ class QuantumSolver:
 
     def mode_for(self, encoding: Any, queries: int, columns: int, backend: Backend) -> str:
         """The mode meant by "auto"."""
+        if self.mode == "auto" and self.noise.depolarising:
+            return "fused"  # an error acts on the register
         mode = choose_mode(self.mode, encoding, queries, columns, backend, self.budget)
         return mode if mode in self.modes else "subspace"
 
     def split(self, tolerance: float) -> tuple[float, int]:
         """(epsilon of a round, number of rounds)."""
-        return split_tolerance(tolerance, self.tightest_round if self.precision == "double" else SINGLE_PRECISION_ROUND)
+        coarse = self.disturbed or self.precision != "double"
+        epsilon, rounds = split_tolerance(tolerance, COARSE_ROUND if coarse else self.tightest_round)
+        if not self.readout.exact:
+            rounds = max(rounds, math.ceil(math.log(tolerance) / math.log(min(max(self.readout.error, epsilon), 0.5))))
+        return epsilon, rounds
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a round gives more or less than its polynomial promises."""
+        return bool(self.noise) or not self.readout.exact
 
     def precision_of(self, phases: PhaseFactors, mode: str) -> str:
         """Of the register in this mode: single where it was allowed, and rounding of it stays small against x."""
@@ -182,6 +206,7 @@ class QuantumSolver:
             nonzeros=system.operator.nonzeros,
             epsilon=epsilon,
             columns=system.rhs.shape[1],
+            preparations=self.readout.preparations(system.unknowns),
         )
 
     def expected_success(self, system: LinearSystem) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,10 @@ import numpy as np
 from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON
 from ..errors import NotEnoughMemoryError
+from ..noise import NoisyRun
+from ..readout import generator_for
 from ..simulation import Outcome, Program, run_programs
-from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms, growth
+from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms, divisors, growth
 
 if TYPE_CHECKING:
     from .quantum import Method, QuantumSolver, Round
@@ -50,12 +53,15 @@ def run_side_by_side(refinements: Sequence[Refinement], backend: Backend) -> lis
         for place, result in results.items():
             advance: Any = rounds[place].throw if isinstance(result, Exception) else rounds[place].send
             try:
-                wanted[place] = advance(result)
+                wanted[place] = refinements[place].disturbed(advance(result))
             except StopIteration as stopped:
                 ends[place] = stopped.value
             except _memory_errors(backend) as problem:
                 ends[place] = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
-        results = _results(wanted, backend) if wanted else {}
+        results = {
+            place: result if isinstance(result, Exception) else refinements[place].read(result, wanted[place])
+            for place, result in (_results(wanted, backend) if wanted else {}).items()
+        }
     return [ends[place] for place in range(len(rounds))]
 
 
@@ -63,7 +69,7 @@ def _memory_errors(backend: Backend) -> tuple[type[Exception], ...]:
     return (NotEnoughMemoryError, *backend.out_of_memory)
 
 
-def _results(wanted: dict[int, Program], backend: Backend) -> dict[int, Outcome | Exception | None]:
+def _results(wanted: dict[int, Program], backend: Backend) -> dict[int, Outcome | Exception]:
     """The outcome of each circuit, all at once if they fit into memory together, or why there is none."""
     try:
         return dict(zip(wanted, run_programs(list(wanted.values()), backend), strict=True))
@@ -84,12 +90,28 @@ class Refinement:
         self.residual = system.rhs
         self.error = 1.0
         self.drift = 0.0
+        self.correction = math.inf
+        """||x_new - x_old||/||x_new|| of the last round, of the worst column."""
         self.history: list[dict[str, Any]] = []
+        self._generator = generator_for(solver.readout.seed, solver.noise.seed, system.seed, system.name)
         self.ledger = {"polynomial": 0.0, "phases": 0.0, "arithmetic": 0.0, "readout": 0.0}
 
     @property
     def queries(self) -> int:
         return sum(entry["queries"] for entry in self.history)
+
+    def disturbed(self, program: Program) -> Program:
+        """The program under the solver's noise."""
+        return NoisyRun(program, self.solver.noise, self._generator) if self.solver.noise else program
+
+    def read(self, outcome: Outcome, program: Program) -> Outcome:
+        """The outcome as the solver's readout finds it."""
+        if self.solver.readout.exact or not program.measured:
+            return outcome
+        reading = self.solver.readout.read(
+            outcome.amplitudes, outcome.success_probability, self._generator, self.backend
+        )
+        return replace(outcome, amplitudes=reading.amplitudes, runs=reading.runs)
 
     def rounds(self) -> Generator[Program, Outcome, End]:
         """Rounds until the residual is within tolerance, or until it is clear why it will not be.
@@ -102,7 +124,7 @@ class Refinement:
             refusal = self._refusal(epsilon)
             if refusal is not None:
                 return refusal
-            before = self.error
+            before, step_before = self.error, self.correction
             best = (self.x, self.residual, self.error)
             self._take(epsilon, (yield from method.round(self.x, self.residual, epsilon)))
             if not self.drift <= LARGEST_DRIFT:
@@ -116,9 +138,16 @@ class Refinement:
                 if not system.bounds.certified and self.error > math.sqrt(epsilon) * before:
                     method.kappa *= 2  # far from the promised epsilon: some |lambda| lies below alpha/kappa
                 continue
+            if self.solver.disturbed and self.correction < STAGNATION * step_before:
+                continue  # an error of x may grow by kappa on its way into the residual: x converges all the same
             reached = self.error
             if not reached <= before * (1 + 1e-8):  # also where it is NaN
                 self.x, self.residual, self.error = best
+            if self.solver.disturbed:
+                return Status.NOT_CONVERGED, (
+                    f"The relative residual stays at {self.error:.2e} above {system.tolerance:.1e}, and x no longer "
+                    "converges under this readout and noise: take more shots a round, or less noise."
+                )
             if not reached <= 1.01 * before:  # |E| <= 1: no kappa is to blame, and a larger one cannot help
                 return Status.NOT_CONVERGED, (
                     f"A round took the relative residual from {before:.2e} to {reached:.2e}, which an undisturbed "
@@ -159,6 +188,8 @@ class Refinement:
     def _take(self, epsilon: float, result: Round) -> None:
         """Enter a round into x, the residual, the ledger and the history."""
         backend, outcome = self.backend, result.outcome
+        step, length = column_norms(result.x - self.x, backend), column_norms(result.x, backend)
+        self.correction = float((step / divisors(length, backend)).max())
         self.x = result.x
         self.residual = self.system.residual(self.x)
         errors = self.system.relative_residuals(self.residual)
@@ -167,6 +198,9 @@ class Refinement:
         probability = backend.to_numpy(outcome.success_probability)
         self.drift = float(np.abs(1 - backend.to_numpy(outcome.register_norm))[active].max(initial=0.0))
         self.ledger.update(result.errors)
+        if not self.solver.readout.exact:
+            rounding = self.solver.readout.error * self.system.norm * step / self.system.scales
+            self.ledger["readout"] = float(rounding.max())
         self.ledger["arithmetic"] = max(self.ledger["arithmetic"], self.drift * result.gain)
         self.history.append(
             {
@@ -175,6 +209,7 @@ class Refinement:
                 "epsilon": epsilon,
                 "success_probability": [float(p) for p, on in zip(probability, active, strict=True) if on],
                 "relative_residual": [float(e) for e in backend.to_numpy(errors)],
+                **({} if outcome.runs is None else {"runs": [int(n) for n in outcome.runs]}),
                 **result.details,
             }
         )

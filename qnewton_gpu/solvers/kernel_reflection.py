@@ -1,0 +1,178 @@
+"""Kernel reflection (Dalzell, arXiv 2406.12086): x as the kernel of one matrix, in about kappa ln(2 sqrt2/eps) queries.
+
+With ||b|| = 1 and a guess t of ||x||,  H' = diag(H, 1/t),  b' = (b, 1)/sqrt2,  Q = I - b' b'^t,  the kernel of Q H' is
+(x, t). The circuit applies F = 2E - 1, nearly the reflection about that kernel, to e_(N+1):
+    out = Re T^t psi,  x = t out[:N]/(2q),  ||x|| = t sqrt((1 - q)/q),  q = (1 + out[N])/2,  out scaled to max|F|
+and succeeds with probability 0.96 * 4 r^2/(1 + r^2)^2, r = t/||x||. In Newton's method t comes from the step before.
+Without a guess it is searched for: the projection E finds e_(N+1) in the kernel with probability 1/(1 + (||x||/t)^2),
+and bisecting log t takes log2 log kappa probes of a few runs each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..backends.base import Backend
+from ..encodings.base import BlockEncoding, Coordinates, Side
+from ..encodings.composition import extended
+from ..polynomials import eigenstate_filter_polynomial, kernel_reflection_polynomial, phases_for, round_up_to_grid
+from ..readout import generator_for
+from ..simulation import Outcome, Program, Run
+from .base import LinearSystem, column_norms, divisors
+from .quantum import Method, QuantumSolver, Round
+
+VOTES = 9
+PROBE_ERROR = 0.1
+CLOSE = 4.0
+"""Factor between the ends of a norm search at which it stops."""
+
+
+@dataclass(frozen=True)
+class KernelReflection(QuantumSolver):
+    """Kernel reflection on any symmetric block encoding; the guess of ||x|| is `LinearSystem.expected_norm`."""
+
+    name: str = "kernel_reflection"
+    modes: ClassVar[tuple[str, ...]] = ("subspace", "fused")
+    noisy: ClassVar[bool] = True
+
+    def method(self, system: LinearSystem, backend: Backend) -> Method:
+        return KernelReflectionMethod(self, system, self.encode(system, backend), backend)
+
+    def expected_success(self, system: LinearSystem) -> float | None:
+        return 0.9 if system.expected_norm is not None else 0.5
+
+
+class KernelReflectionMethod(Method):
+    """The circuit of one system; ratio is the guess of ||x||/||b||, (k,), once there is one."""
+
+    def __init__(self, solver: QuantumSolver, system: LinearSystem, encoding: BlockEncoding, backend: Backend) -> None:
+        self.ratio: Any = None
+        if system.expected_norm is not None:
+            norms = backend.to_numpy(column_norms(system.rhs, backend))
+            self.ratio = np.where(norms > 0, system.expected_norm / np.where(norms > 0, norms, 1.0), 1.0)
+        self._rounds = 0
+        super().__init__(solver, system, encoding, backend)
+
+    def _limits(self) -> tuple[float, float]:
+        """||x||/||b|| lies between 1/||H|| and 1/|lambda|_min."""
+        return 1 / self.encoding.alpha, self.kappa / self.encoding.alpha
+
+    def _clipped(self, ratio: Any) -> Any:
+        return np.clip(ratio, *self._limits())
+
+    def polynomial(self, epsilon: float) -> Any:
+        """F for a relative residual of epsilon, whatever kappa: ||Q H' e_(N+1)|| = 1/(sqrt2 t), so a filter error of e
+        leaves ||b - H x|| <= e/q. Half of it is allowed for a guess of ||x|| that is off by a third (q = 0.35).
+        """
+        return kernel_reflection_polynomial(round_up_to_grid(self.kappa), epsilon / (2 * math.sqrt(2)))
+
+    def probe(self) -> Any:
+        return eigenstate_filter_polynomial(round_up_to_grid(self.kappa), PROBE_ERROR)
+
+    def most_probes(self) -> int:
+        low, high = self._limits()
+        return max(1, math.ceil(math.log2(max(2.0, math.log(high / low) / math.log(CLOSE)))))
+
+    def queries(self, epsilon: float) -> int:
+        search = 0 if self.ratio is not None else self.most_probes() * VOTES * self.probe().degree
+        return search + self.polynomial(epsilon).degree
+
+    def round(self, x: Any, residual: Any, epsilon: float) -> Generator[Program, Outcome, Round]:
+        xp, backend = self.backend.xp, self.backend
+        norms = column_norms(residual, backend)
+        direction = residual / divisors(norms, backend)
+        probes = 0
+        if self.ratio is None:
+            probes = yield from self._search(direction)
+        ratio = backend.asarray(self._clipped(self.ratio))
+        polynomial = self.polynomial(epsilon)
+        phases = phases_for(polynomial)
+        outcome = yield self._run(direction, ratio, phases)
+        gain = phases.sup_norm / phases.scale
+        out = outcome.amplitudes
+        # rounding may take q out of (0, 1) where the guess is far off
+        q = xp.clip((1 + gain * out[-1]) / 2, 1e-12, 1 - 1e-12)
+        self.ratio = backend.to_numpy(ratio * xp.sqrt((1 - q) / q))
+        self._rounds += 1
+        searched = probes * VOTES * self.probe().degree
+        return Round(
+            # x/||b|| = t (E e)[:N]/(E e)[N] with F = 2E - 1: scaled so that the last row of H' holds exactly
+            x=x + norms * (ratio * gain / (2 * q)) * out[:-1],
+            outcome=replace(outcome, success_probability=(out[:-1] ** 2).sum(axis=0)),
+            active=norms > 0,
+            queries=outcome.queries + searched,
+            errors={"polynomial": epsilon, "phases": phases.error * gain},
+            gain=gain * float((ratio / (2 * q)).max()) * self.system.norm,
+            details={"degree": polynomial.degree, "kappa_on_grid": polynomial.kappa, "norm_search_queries": searched},
+        )
+
+    def _run(self, direction: Any, ratio: Any, phases: Any, measured: bool = True) -> Run:
+        xp = self.backend.xp
+        encoding = KernelOf(
+            extended(self.encoding, xp.minimum(1 / ratio, self.encoding.alpha)), direction, self.backend
+        )
+        start = xp.zeros((len(direction) + 1, direction.shape[1]))
+        start[-1] = 1.0
+        precision = self.solver.precision_of(phases, self.mode)
+        return Run(encoding, phases.reflection, start, "right", self.mode, precision, measured)
+
+    def _search(self, direction: Any) -> Generator[Program, Outcome, int]:
+        """Bisect log t, each column for itself, by the majority of VOTES runs; returns the number of probes."""
+        columns = direction.shape[1]
+        low, high = (np.full(columns, end) for end in self._limits())
+        phases = phases_for(self.probe())
+        generator = generator_for(self.system.seed, self.system.name, "norm search", self._rounds)
+        found, probes = np.zeros(columns, dtype=bool), 0
+        ratio = np.sqrt(low * high)
+        while not found.all() and probes < self.most_probes():
+            outcome = yield self._run(direction, self.backend.asarray(ratio), phases, measured=False)
+            probes += 1
+            p = np.clip(self.backend.to_numpy(outcome.success_probability), 0.0, 1.0)
+            votes = generator.binomial(VOTES, p)
+            q = np.clip(votes / VOTES, 0.5 / VOTES, 1 - 0.5 / VOTES) * (phases.sup_norm / phases.scale) ** 2
+            clear = (votes >= 2) & (votes <= VOTES - 2)
+            estimate = ratio * np.sqrt(np.maximum(1 - q, 0.02) / q)
+            low = np.where(~found & (votes < 2), ratio, low)  # e_(N+1) is hardly in the kernel: t is too small
+            high = np.where(~found & (votes > VOTES - 2), ratio, high)
+            ratio = np.where(found, ratio, np.where(clear, estimate, np.sqrt(low * high)))
+            found |= clear | (high / low < CLOSE)
+        self.ratio = ratio
+        return probes
+
+
+class KernelOf(Coordinates):
+    """Q H'/alpha for an encoding of H': the right projector is T T^t and the left one T Q T^t, without an ancilla."""
+
+    name = "kernel reflection"
+    symmetric = False
+
+    def __init__(self, inner: Any, direction: Any, backend: Backend) -> None:
+        xp = backend.xp
+        self.encoded, self.operator, self.alpha = inner, inner.operator, inner.alpha
+        self.system_qubits, self.ancilla_qubits, self.epsilon = inner.system_qubits, inner.ancilla_qubits, inner.epsilon
+        self.register_size = inner.register_size
+        self._b = xp.concatenate([direction, xp.ones((1, direction.shape[1]))]) / math.sqrt(2)
+
+    def _project(self, v: Any) -> Any:
+        return v - self._b * (self._b * v).sum(axis=0)
+
+    def matvec(self, v: Any) -> Any:
+        return self._project(self.encoded.matvec(v))
+
+    def rmatvec(self, u: Any) -> Any:
+        return self.encoded.rmatvec(self._project(u))
+
+    def lift(self, v: Any, side: Side) -> Any:
+        return self.encoded.lift(v if side == "right" else self._project(v), side)
+
+    def lower(self, psi: Any, side: Side) -> Any:
+        v = self.encoded.lower(psi, side)
+        return v if side == "right" else self._project(v)
+
+    def reflect(self, psi: Any) -> Any:
+        return self.encoded.reflect(psi)
