@@ -12,6 +12,7 @@ from .kernel import (
     kernel_reflection_polynomial,
 )
 from .phases import PhaseFactors, phase_factors
+from .pseudo_inverse import PseudoInversePolynomial, pseudo_inverse_polynomial
 from .uniform import UniformInversePolynomial, uniform_inverse_polynomial
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Parity",
     "PhaseFactors",
     "Polynomial",
+    "PseudoInversePolynomial",
     "UniformInversePolynomial",
     "absolute_inverse_polynomial",
     "clear_memory_cache",
@@ -33,6 +35,7 @@ __all__ = [
     "kernel_reflection_polynomial",
     "phase_factors",
     "phases_for",
+    "pseudo_inverse_polynomial",
     "round_down_to_grid",
     "round_up_to_grid",
     "uniform_inverse_polynomial",

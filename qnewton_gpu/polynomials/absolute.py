@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -100,19 +101,14 @@ class AbsoluteInversePolynomial(Polynomial):
 
 @lru_cache(maxsize=256)
 def _built(kappa: float, epsilon: float) -> AbsoluteInversePolynomial:
-    def candidate(order: int) -> AbsoluteInversePolynomial:
-        return AbsoluteInversePolynomial(kappa, epsilon, order)
+    def reached(order: int) -> bool:
+        return AbsoluteInversePolynomial(kappa, epsilon, order).relative_error <= epsilon
 
-    too_small, enough = 0, 1
-    while candidate(enough).relative_error > epsilon:
-        too_small, enough = enough, 2 * enough
-    while enough - too_small > 1:
-        middle = (too_small + enough) // 2
-        if candidate(middle).relative_error <= epsilon:
-            enough = middle
-        else:
-            too_small = middle
-    return candidate(enough)
+    enough = 1
+    while not reached(enough):
+        enough *= 2
+    order = bisect_left(range(enough), True, max(1, enough // 2), key=reached)
+    return AbsoluteInversePolynomial(kappa, epsilon, order)
 
 
 def absolute_inverse_polynomial(kappa: float, epsilon: float) -> AbsoluteInversePolynomial:

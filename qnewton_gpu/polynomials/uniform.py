@@ -89,6 +89,6 @@ def uniform_inverse_polynomial(kappa: float, epsilon: float) -> UniformInversePo
 
     >>> p = uniform_inverse_polynomial(10, 1e-2)
     >>> p.degree, round(p.sup_norm, 2)
-    (69, 12.92)
+    (69, 12.9)
     """
     return _built(checked_kappa(kappa), checked_epsilon(epsilon))
