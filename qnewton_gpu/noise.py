@@ -150,8 +150,8 @@ class Depolarised:
 
     The error is a random shift of the register and a random sign of every amplitude. It is real, so that the real part
     means the same with it, and averages to the full depolarising channel: signs remove what is off the diagonal, shifts
-    level the diagonal. The qubit of the real part holds psi in its |0> and the conjugate of psi in its |1>: its X
-    conjugates psi, its Z multiplies psi by i.
+    level the diagonal. The qubit of the real part holds psi in its |0> and the conjugate of psi in its |1>, so its Z
+    multiplies psi by i; its X would conjugate psi, which changes no average after the signs.
     """
 
     def __init__(self, encoding: Any, struck: set[int], generator: np.random.Generator) -> None:
@@ -173,8 +173,6 @@ class Depolarised:
         backend, random, size = self.encoding.backend, self.generator, len(psi)
         sign = backend.asarray((1 - 2 * random.integers(2, size=size)).astype(np.int8))
         psi = sign[:, None] * backend.xp.roll(psi, int(random.integers(size)), axis=0)
-        if random.integers(2):
-            psi = psi.conj()
         return 1j * psi if random.integers(2) else psi
 
 
