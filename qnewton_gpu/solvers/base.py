@@ -207,6 +207,20 @@ def amplification(system: LinearSystem, x: Any) -> float:
     return system.norm**power * float((column_norms(x, system.operator.backend) / system.scales).max())
 
 
+def outside_range(system: LinearSystem, residual: Any, backend: Backend) -> str | None:
+    """The sentence for a residual of square A x = b that no x lowers, because A^t r = 0 to rounding, if so."""
+    errors = system.relative_residuals(residual)
+    r = residual[:, int(errors.argmax())][:, None]
+    norms = column_norms(r, backend) * system.norm
+    rayleigh = float((column_norms(system.operator.rmatvec(r), backend) / divisors(norms, backend))[0])
+    if system.normal or rayleigh > 16 * system.size * FP64_EPSILON:
+        return None
+    return (
+        f"The residual stays at {float(errors.max()):.2e}: what is left of b lies in the null space of the matrix "
+        f"(||A^t r|| = {rayleigh:.1e} ||A|| ||r||), so no x solves the system; damp the matrix or project b."
+    )
+
+
 def beyond_double_precision(kappa: float, tolerance: float) -> str | None:
     """The sentence that explains why no FP64 solve of this kappa can be trusted to this tolerance, if so."""
     if kappa * FP64_EPSILON <= tolerance:

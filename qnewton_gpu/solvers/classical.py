@@ -24,6 +24,7 @@ from .base import (
     column_norms,
     divisors,
     growth,
+    outside_range,
 )
 
 STEPS_EACH = 10
@@ -34,7 +35,7 @@ def _finish(
     system: LinearSystem, backend: Backend, x: Any, solver: str, seconds: float, failure: str, resources: dict[str, Any]
 ) -> Solution:
     """Certify x: solved only if its recomputed residual says so and the solution shows no kappa beyond FP64."""
-    worst, _ = certify(system, x, backend)
+    worst, residual = certify(system, x, backend)
     kappa = growth(system, x, backend)  # at least this much
     ill = beyond_double_precision(kappa, system.tolerance) if np.isfinite(kappa) else None
     if not np.isfinite(worst):
@@ -44,6 +45,8 @@ def _finish(
         status, message = Status.TOO_ILL_CONDITIONED, ill
     elif worst <= system.tolerance:
         status, message = Status.SOLVED, f"The relative residual {worst:.2e} is within {system.tolerance:.1e}."
+    elif outside := outside_range(system, residual, backend):
+        status, message = Status.SINGULAR, outside
     else:
         status, message = (
             Status.NOT_CONVERGED,
