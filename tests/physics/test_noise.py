@@ -1,4 +1,4 @@
-"""Trajectories average to the channels that they stand for; seeds are fixed and bounds are five deviations wide."""
+"""Trajectories average to the channels that they stand for; seeds are fixed and bounds are wide."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def test_trajectories_average_to_the_exact_channel(encoding_name: str, phase_err
     found = density([outcome.register()[:, 0] for outcome in outcomes])
     # E ||found - expected||^2 = (1 - tr expected^2)/count, exactly
     deviation = np.sqrt(max(1 - np.trace(expected @ expected).real, 0.0) / count)
-    assert np.linalg.norm(found - expected) < 1.5 * deviation + 1e-12
+    assert np.linalg.norm(found - expected) < 3 * deviation + 1e-12
     if phase_error or p:
-        assert np.linalg.norm(expected - exact_channel(run, 0.0, 0.0)) > 3 * deviation
+        assert np.linalg.norm(expected - exact_channel(run, 0.0, 0.0)) > 12 * deviation
 
 
 @pytest.mark.parametrize(("encoding_name", "mode"), [("walk", "fused"), ("matching", "fused"), ("matching", "circuit")])
@@ -106,7 +106,7 @@ def test_complete_depolarising_leaves_every_amplitude_of_a_gate_program_alike() 
     states = np.array([o.register()[:, 0] for o in trajectories(run, Noise(depolarising=1.0, trajectories=1), 400)])
     size = states.shape[1]
     found = density(states)
-    assert np.linalg.norm(found - np.eye(size) / size) < 1.5 * np.sqrt((1 - 1 / size) / len(states))
+    assert np.linalg.norm(found - np.eye(size) / size) < 3 * np.sqrt((1 - 1 / size) / len(states))
     assert np.abs(states.mean(axis=0)).max() < 5 / np.sqrt(len(states) * size)  # no coherence with the noiseless run
 
 
