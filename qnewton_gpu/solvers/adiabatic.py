@@ -188,8 +188,8 @@ class AdiabaticMethod(WalkMethod):
         product = self.system.operator.matvec(amplitudes)
         scale = (product * residual).sum(axis=0) / divisors((product * product).sum(axis=0), self.backend)
         left = residual - scale * product
-        allowed = math.sqrt(program.delta * program.kappa) * norms
-        if self.definite and bool(((left * left).sum(axis=0) > allowed**2).any()):
+        failed = (left * left).sum(axis=0) > program.delta * program.kappa * norms**2
+        if self.definite and not self.solver.disturbed and bool(failed.any()):
             self.definite = False
         return scale
 

@@ -172,7 +172,8 @@ class QuantumSolver:
     def split(self, tolerance: float) -> tuple[float, int]:
         """(epsilon of a round, number of rounds)."""
         coarse = self.disturbed or self.precision != "double"
-        epsilon, rounds = split_tolerance(tolerance, COARSE_ROUND if coarse else self.tightest_round)
+        tightest = max(self.tightest_round, COARSE_ROUND) if coarse else self.tightest_round
+        epsilon, rounds = split_tolerance(tolerance, tightest)
         if not self.readout.exact:
             rounds = max(rounds, math.ceil(math.log(tolerance) / math.log(min(max(self.readout.error, epsilon), 0.5))))
         return epsilon, rounds

@@ -23,7 +23,6 @@ from ..operators import check_memory
 from ..simulation import Outcome, Program, predicted_bytes
 from .formulations import normalised
 from .quantum import Method, QuantumSolver, Round
-from .refinement import split_tolerance
 
 
 class Space(Protocol):
@@ -243,6 +242,3 @@ class WalkSolver(QuantumSolver):
     def mode_for(self, encoding: Any, queries: int, columns: int, backend: Backend) -> str:
         """No backend has kernels for registers with an index or a clock, so that "auto" never keeps one."""
         return "subspace" if self.mode == "auto" else self.mode
-
-    def split(self, tolerance: float) -> tuple[float, int]:
-        return split_tolerance(tolerance, self.tightest_round)

@@ -17,6 +17,7 @@ from qnewton_gpu.backends.counting import CountingEncoding
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import CombinationError, NotEnoughMemoryError
 from qnewton_gpu.operators import as_operator
+from qnewton_gpu.readout import Readout
 from qnewton_gpu.solvers.adiabatic import CONSTANT, DELTA, Adiabatic, AdiabaticWalk
 from qnewton_gpu.solvers.cks import CKS
 from qnewton_gpu.solvers.hhl import HHL, PhaseEstimation
@@ -119,6 +120,13 @@ def test_a_register_that_does_not_fit_is_refused_before_it_is_made(solver: Any) 
     assert program.bytes_needed("fused", CPU) > CPU.available_bytes()
     with pytest.raises(NotEnoughMemoryError, match="mode='subspace' needs"):
         program.execute(CPU)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_refinement_works_around_a_readout_by_shots(solver: Any) -> None:
+    solution = solver(readout=Readout("shots", 1000)).solve(system(16, 10.0, True, 1e-4), CPU)
+    assert solution.solved, solution.message
+    assert all(min(entry["runs"]) > 2 * 1000 * 16 for entry in solution.history)  # the failed runs count
 
 
 def with_right_hand_side(kappa: float, eigenvalues: np.ndarray, weights: np.ndarray) -> tuple[Any, np.ndarray]:

@@ -90,7 +90,7 @@ def test_bad_files_name_the_argument_and_the_remedy(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["solve", "{A}", "--solver", "magic"], "auto, qsvt, cholesky, lu, cg"),
+        (["solve", "{A}", "--solver", "magic"], "hhl, cks, adiabatic, cholesky, lu, cg"),
         (["solve", "{A}", "--encoding", "magic"], "walk, gram, dilation"),
         (["solve", "{A}", "--encoding", "gram"], "GramOperator"),
         (["solve", "{A}", "--mode", "magic"], "subspace, fused"),
