@@ -1,13 +1,19 @@
-"""Counts a gate program instead of running it: qubits, queries, gates by kind, depth, and an estimate of T gates.
+"""Counts instead of running: the queries of any solver's program, and what a gate program is made of.
 
-What each gate is taken to cost (k targets or controls, rotations to accuracy e at 3 log2(1/e) T gates, arXiv 1403.2975,
+What each gate is taken to cost (k targets, c controls, rotations to accuracy e at 3 log2(1/e) T gates, arXiv 1403.2975,
 logical ANDs at 4 T gates, arXiv 1709.06648, uncomputed by measurement for none):
-    h, s, s_dagger, z    Clifford
-    rz                   one rotation
+    h, s, x, y, z        Clifford; under controls c ANDs (h, s, y), or c - 1 ANDs and a CNOT (x, z)
+    reflection           z under controls
+    rz                   one rotation; under controls two, two CNOTs and c - 1 ANDs
     controlled_rz        the AND of its controls, one rotation between two CNOTs (its other half joins the last rz)
-    multiplexed_rz       2^k rotations and 2^k CNOTs over k controls
-    prepare              2^k - 1 rotations and 2^k - 2 CNOTs on k qubits
+    multiplexed_rz       2^(k-1) rotations and CNOTs
+    prepare              2^k - 1 rotations and 2^k - 2 CNOTs; under c controls twice that, around a z on c + k qubits
     select               look the partner up, swap, and undo the look-up: 2 (2^k - 2) ANDs (arXiv 1805.03662)
+    shift                for each of 2^i colours, the index above n qubits: j mod 2k by long division, twice, an adder
+                         and a comparison (n ANDs each, arXiv 1709.06648): 2 n^2 + 2 n ANDs; or as select, if less
+    pauli                unary iteration over 2^i strings, the index above n qubits, with up to n CNOTs or CZs each
+    unitary              any matrix: 4^k - 1 rotations and 23/48 4^k CNOTs (arXiv quant-ph/0406176): for validation only
+A gate with the label of its inverse (..._dagger) costs the same.
 """
 
 from __future__ import annotations
@@ -17,11 +23,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ..circuit import Circuit, Gate, MatrixGate
+import numpy as np
+
+from ..circuit import DAGGER, Circuit, Gate, PermutationGate
 from ..errors import ParameterError
 from .base import Side
 
-CLIFFORD = ("h", "s", "s_dagger", "z")
+CLIFFORD = ("h", "s", "x", "y", "z", "i", "reflection")
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class CountingEncoding:
     """
 
     register_size = 1
+    shape = (1, 1)
 
     def __init__(self, encoding: Any) -> None:
         self.name: str = encoding.name
@@ -80,6 +89,7 @@ class Resources:
 
     qubits: int
     queries: int
+    """Blocks between the phases of QSVT sequences: controlled_rz gates, less one for each sequence (its rz)."""
     gates: dict[str, int]
     rotations: int
     ands: int
@@ -97,24 +107,58 @@ class _Parts:
 
 
 def _parts(gate: Gate) -> _Parts:
+    targets, label = len(gate.targets), gate.label.removesuffix(DAGGER)
+    if isinstance(gate, PermutationGate):
+        return _parts_of_table(gate, label)
+    controls = len(gate.controls)
+    if label in CLIFFORD:
+        if not controls:
+            return _Parts()
+        ands = controls - 1 if label in ("x", "z", "reflection") else controls
+        return _Parts(ands=ands, cnots=1, depth=2 * ands + 1)
+    if label == "prepare":
+        turns = (1 << targets) - 1
+        if not controls:
+            return _Parts(rotations=turns, cnots=turns - 1, depth=2 * turns)
+        ands = controls + targets - 2
+        return _Parts(2 * turns, ands, 2 * turns - 1, 4 * turns + 2 * ands + 1)
+    if label in ("rz", "controlled_rz"):
+        ands, turns = max(controls - 1, 0), 2 if label == "rz" and controls else 1
+        return _Parts(turns, ands, 2, 2 * ands + turns + 2) if controls else _Parts(rotations=1)
+    if label == "unitary":
+        size = 4 ** (targets + controls)
+        return _Parts(rotations=size - 1, cnots=23 * size // 48, depth=2 * size)
+    raise _unknown(gate)
+
+
+def _parts_of_table(gate: PermutationGate, label: str) -> _Parts:
     targets = len(gate.targets)
-    if gate.label in CLIFFORD:
-        return _Parts()
-    if gate.label == "multiplexed_rz":
+    if label == "multiplexed_rz":
         turns = 1 << (targets - 1)
         return _Parts(rotations=turns, cnots=turns if targets > 1 else 0, depth=2 * turns)
-    if gate.label == "prepare":
-        turns = (1 << targets) - 1
-        return _Parts(rotations=turns, cnots=turns - 1, depth=2 * turns)
-    if gate.label == "rz":
-        return _Parts(rotations=1)
-    if gate.label == "controlled_rz":
-        ands = len(gate.controls) - 1 if isinstance(gate, MatrixGate) else 0
-        return _Parts(rotations=1, ands=ands, cnots=2, depth=2 * ands + 3)
-    if gate.label == "select":
-        ands = 2 * max((1 << targets) - 2, 0)
-        return _Parts(ands=ands, depth=max(ands, 1))
-    raise ParameterError("gate", f"{gate.label!r} has no known cost", "See the table of backends/counting.py")
+    look_up = 2 * max((1 << targets) - 2, 0)
+    moved = _moved_qubits(gate)
+    index = 1 << (targets - moved)
+    if label == "shift":
+        look_up = min(look_up, index * (2 * moved**2 + 2 * moved) + max(index - 2, 0)) if moved else 0
+    if label in ("select", "shift"):
+        return _Parts(ands=look_up, depth=max(look_up, 1))
+    if label == "pauli":
+        ands, cnots = max(index - 2, 0), index * moved
+        return _Parts(ands=ands, cnots=cnots, depth=max(ands + cnots, 1))
+    raise _unknown(gate)
+
+
+def _moved_qubits(gate: PermutationGate) -> int:
+    """Targets below the index: above them the permutation changes no bit."""
+    if gate.permutation is None:
+        return 0
+    changed = int((gate.permutation ^ np.arange(len(gate.permutation))).max())
+    return changed.bit_length()
+
+
+def _unknown(gate: Gate) -> ParameterError:
+    return ParameterError("gate", f"{gate.label!r} has no known cost", "See the table of backends/counting.py")
 
 
 def count(circuit: Circuit, rotation_error: float = 1e-10) -> Resources:
@@ -134,7 +178,7 @@ def count(circuit: Circuit, rotation_error: float = 1e-10) -> Resources:
     rotations = ands = cnots = 0
     for gate in circuit.gates:
         parts = _parts(gate)
-        touched = (*gate.targets, *(gate.controls if isinstance(gate, MatrixGate) else ()))
+        touched = gate.qubits
         end = max((busy_until[q] for q in touched), default=0) + parts.depth
         for q in touched:
             busy_until[q] = end
@@ -144,7 +188,7 @@ def count(circuit: Circuit, rotation_error: float = 1e-10) -> Resources:
         cnots += parts.cnots
     return Resources(
         qubits=circuit.num_qubits,
-        queries=gates["select"],
+        queries=gates["controlled_rz"] - gates["rz"] if gates["controlled_rz"] else 0,
         gates=dict(gates),
         rotations=rotations,
         ands=ands,

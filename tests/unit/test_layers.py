@@ -14,7 +14,7 @@ LAYERS = (
     ["optimizer", "systems", "curvature"],
     ["linear_solve", "scheduler"],
     ["solvers"],
-    ["costs", "noise", "simulation", "readout"],
+    ["amplification", "costs", "noise", "simulation", "readout"],
     ["encodings", "polynomials", "conditioning"],
     ["operators"],
     ["backends"],

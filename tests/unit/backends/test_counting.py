@@ -10,7 +10,7 @@ import pytest
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.backends.counting import CountingEncoding, count
-from qnewton_gpu.circuit import Circuit, MatrixGate, qsvt_circuit
+from qnewton_gpu.circuit import Circuit, MatrixGate, PermutationGate, qsvt_circuit
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import ParameterError
 from qnewton_gpu.operators import GramOperator, as_operator
@@ -93,3 +93,48 @@ def test_a_gate_of_unknown_cost_and_a_bad_accuracy_are_refused() -> None:
         count(program)
     with pytest.raises(ParameterError, match="rotation_error"):
         count(Circuit(1), rotation_error=0.0)
+
+
+@pytest.mark.parametrize("name", ["matching", "banded", "pauli", "dilation"])
+def test_every_gate_program_has_a_cost_with_and_without_a_control(name: str) -> None:
+    encoding: Any = encode(as_operator(tridiagonal(4), CPU), CPU, name)
+    phases = phase_factors(inverse_polynomial(6, 1e-2))
+    program = qsvt_circuit(encoding.circuit(), encoding.system_qubits, phases.reflection)
+    once = count(program)
+    assert once.queries == phases.degree and once.t_count > 0
+    back = count(program.inverse())
+    assert (back.t_count, back.cnots, back.queries) == (once.t_count, once.cnots, once.queries)
+    under_control = count(program.controlled(program.num_qubits))
+    assert under_control.qubits == once.qubits + 1 and under_control.t_count >= once.t_count
+
+
+def cost_of(program: Circuit) -> tuple[int, int, int, int]:
+    counted = count(program)
+    return counted.rotations, counted.ands, counted.cnots, counted.depth
+
+
+def test_gates_cost_what_the_table_says() -> None:
+    """(rotations, ANDs, CNOTs, depth)."""
+    table: list[tuple[MatrixGate | PermutationGate, tuple[int, int, int, int]]] = [
+        (MatrixGate("h", np.eye(2), (0,)), (0, 0, 0, 1)),
+        (MatrixGate("s_dagger", np.eye(2), (0,), (1,), (1,)), (0, 1, 1, 3)),
+        (MatrixGate("z", np.eye(2), (0,), (1, 2), (1, 0)), (0, 1, 1, 3)),
+        (MatrixGate("reflection", np.eye(2), (0,), (1, 2, 3), (0, 0, 0)), (0, 2, 1, 5)),
+        (MatrixGate("rz", np.eye(2), (0,)), (1, 0, 0, 1)),
+        (MatrixGate("rz", np.eye(2), (0,), (1, 2), (1, 1)), (2, 1, 2, 6)),
+        (MatrixGate("prepare", np.eye(4), (0, 1)), (3, 0, 2, 6)),
+        (MatrixGate("prepare", np.eye(4), (0, 1), (2,), (1,)), (6, 1, 5, 15)),
+        (MatrixGate("unitary", np.eye(4), (0, 1)), (15, 0, 7, 32)),
+        # two strings above three qubits
+        (PermutationGate("pauli", (0, 1, 2, 3), np.append(np.arange(8), 15 - np.arange(8))), (0, 0, 6, 6)),
+        # one colour on eight qubits: 2 * 64 + 16 ANDs, where a look-up takes 2 * 254
+        (PermutationGate("shift", tuple(range(8)), np.arange(256)[::-1]), (0, 144, 0, 144)),
+        # small, so that a look-up is cheaper
+        (PermutationGate("shift", (0, 1, 2), np.arange(8)[::-1]), (0, 12, 0, 12)),
+        (PermutationGate("shift", (0, 1, 2), np.arange(8)), (0, 0, 0, 1)),
+        (PermutationGate("multiplexed_rz", (0, 1, 2), diagonal=np.ones(8)), (4, 0, 4, 8)),
+    ]
+    for gate, expected in table:
+        assert cost_of(Circuit(8, [gate])) == expected, gate.label
+    with pytest.raises(ParameterError, match="what"):
+        count(Circuit(1, [PermutationGate("what", (0,))]))
