@@ -99,8 +99,9 @@ def walk_back(space: Space, psi: Any) -> Any:
 
 def chebyshev_series(space: Space, coefficients: Any, start: Any) -> tuple[Any, Any]:
     """sum_s c_s T_s(A/alpha) start, s = 0..d, and W^d T start: the walk itself, d queries and no index register."""
-    psi, total = space.lift(start), coefficients[0] * start
-    for c in coefficients[1:]:
+    constant, *others = coefficients.tolist()
+    psi, total = space.lift(start), constant * start
+    for c in others:
         psi, lowered = walk(space, psi)
         if c:
             total += c * lowered
