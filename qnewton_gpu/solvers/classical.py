@@ -154,17 +154,27 @@ class LeastSquares:
         try:
             check_memory("solver", 24.0 * m * n, backend, "Use solver='cg' or 'qsvt', which need products only")
             with stage("solve", category=system.name):
-                x = self._solve(system, backend.xp)
+                x, rank = self._solve(system, backend.xp)
                 backend.synchronize()
         except np.linalg.LinAlgError as problem:
             message = f"The singular value decomposition did not converge ({problem}): use 'cg' or 'qsvt'."
             return _failed(system, self.name, Status.NOT_CONVERGED, message, time.perf_counter() - began)
         except backend.out_of_memory as problem:
             return _out_of_memory(system, self.name, problem, time.perf_counter() - began)
-        failure = "The matrix is nearly of lower rank, or b lies outside of its range."
-        return _finish(system, backend, x, self.name, time.perf_counter() - began, failure, {})
+        failure = "The matrix is nearly of lower rank."
+        solution = _finish(system, backend, x, self.name, time.perf_counter() - began, failure, {"rank": rank})
+        if solution.status is Status.NOT_CONVERGED and rank < min(m, n) and not system.normal:
+            solution.status, solution.message = (
+                Status.SINGULAR,
+                (
+                    f"The matrix has the numerical rank {rank} of {n}, and b misses its range by "
+                    f"{solution.relative_residual:.2e}, so no x solves the system; damp the matrix or project b."
+                ),
+            )
+        return solution
 
-    def _solve(self, system: LinearSystem, xp: Any) -> Any:
+    def _solve(self, system: LinearSystem, xp: Any) -> tuple[Any, int]:
+        """x, and the numerical rank."""
         A, rhs = system.operator.dense(), system.residual(system.zeros())
         if system.damping:
             A = xp.concatenate([A, system.damping * xp.eye(A.shape[1])])
@@ -173,9 +183,10 @@ class LeastSquares:
         pivots = abs(r.diagonal())
         threshold = max(A.shape) * FP64_EPSILON
         if float(pivots.min()) <= threshold * float(pivots.max()):
-            return xp.linalg.lstsq(A, rhs, rcond=threshold)[0]
+            x, _, rank, _ = xp.linalg.lstsq(A, rhs, rcond=threshold)
+            return x, int(rank)
         # LU of a triangular matrix exchanges no rows: this is substitution
-        return xp.linalg.solve(r, q.T @ rhs) if tall else q @ xp.linalg.solve(r.T, rhs)
+        return (xp.linalg.solve(r, q.T @ rhs) if tall else q @ xp.linalg.solve(r.T, rhs)), len(pivots)
 
 
 @dataclass(frozen=True)
