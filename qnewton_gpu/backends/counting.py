@@ -176,8 +176,9 @@ def count(circuit: Circuit, rotation_error: float = 1e-10) -> Resources:
     busy_until = [0] * circuit.num_qubits
     gates: Counter[str] = Counter()
     rotations = ands = cnots = 0
+    known: dict[int, _Parts] = {}  # a block is the same gates again and again
     for gate in circuit.gates:
-        parts = _parts(gate)
+        parts = known.get(id(gate)) or known.setdefault(id(gate), _parts(gate))
         touched = gate.qubits
         end = max((busy_until[q] for q in touched), default=0) + parts.depth
         for q in touched:

@@ -175,16 +175,17 @@ def _where(
     return tensor[tuple(chosen)], {q: axis for axis, q in enumerate(left)}
 
 
-def _grouped(tensor: np.ndarray, axes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _grouped(tensor: np.ndarray, axes: Sequence[int], most_before: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """`tensor` with these axes next to each other, the last most significant, as it is and as (before, own, behind).
 
-    The second is a view of the first wherever strides allow it, and a copy elsewhere.
+    The second is a view of the first wherever strides allow it, and a copy elsewhere: where many small products, one
+    for each index before, would be slower.
     """
     own = 1 << len(axes)
     before = 1 << (axes[-1] if axes else 0)
     behind = tensor.size // (own * before)
     in_place = list(axes) == list(range(axes[0], axes[0] - len(axes), -1)) if axes else True
-    if not in_place or before > max(8, behind):  # many small products are slower than a copy
+    if not in_place or before > max(most_before, behind):
         tensor, before = np.moveaxis(tensor, axes[::-1], range(len(axes))), 1
     return tensor, tensor.reshape(before, own, -1)
 
@@ -223,7 +224,7 @@ def _apply_under_state(gate: StateControlledGate, part: np.ndarray, axes: dict[i
 
 
 def _permute(gate: PermutationGate, tensor: np.ndarray, axes: dict[int, int]) -> np.ndarray:
-    moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets])
+    moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets], most_before=8)
     if gate.permutation is not None:
         grouped = np.take(grouped, gate.permutation, axis=1)
     if gate.diagonal is not None:
@@ -232,7 +233,7 @@ def _permute(gate: PermutationGate, tensor: np.ndarray, axes: dict[int, int]) ->
 
 
 def _sparse_product(gate: SparseGate, tensor: np.ndarray, axes: dict[int, int]) -> np.ndarray:
-    moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets])
+    moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets], most_before=8)
     result = np.empty_like(grouped)
     for source, target in zip(grouped, result, strict=True):
         target[...] = gate.matrix @ source

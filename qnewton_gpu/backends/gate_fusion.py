@@ -100,27 +100,37 @@ def sparse_product(first: Any, second: Any) -> Any:
 def merge_conjugations(gates: Iterable[Any]) -> Iterator[Any]:
     """Each V, G, V^dagger, where V acts on controls of G, as one gate under the control of a state."""
     window: list[Any] = []
+    known: tuple[Any, Any] = None, None  # the pair that was last found to be inverse: a block is repeated
     for gate in gates:
         window.append(gate)
-        if len(window) == 3:
-            merged = _conjugation(*window)
-            if merged is None:
-                yield window.pop(0)
-            else:
-                yield merged
-                window.clear()
+        if len(window) < 3:
+            continue
+        before, _, after = window
+        if _on_controls(*window) and (known == (id(before), id(after)) or _are_inverse(before.matrix, after.matrix)):
+            known, held = (id(before), id(after)), window  # held, so that the ids stay theirs
+            yield _under_state(*held)
+            window = []
+        else:
+            yield window.pop(0)
     yield from window
 
 
-def _conjugation(before: Any, gate: Any, after: Any) -> StateControlledGate | None:
-    if not all(isinstance(g, MatrixGate) for g in (before, gate, after)) or not gate.controls:
-        return None
-    if before.targets != after.targets or before.controls or after.controls:
-        return None
-    if not {*before.targets} <= {*gate.controls}:
-        return None
-    if abs(after.matrix @ before.matrix - np.eye(len(after.matrix))).max() > len(after.matrix) * ROUNDING:
-        return None
+def _on_controls(before: Any, gate: Any, after: Any) -> bool:
+    """Whether the outer two are matrices on the same controls of the inner one."""
+    return (
+        all(isinstance(g, MatrixGate) for g in (before, gate, after))
+        and before.targets == after.targets
+        and not before.controls
+        and not after.controls
+        and {*before.targets} <= {*gate.controls}
+    )
+
+
+def _are_inverse(before: np.ndarray, after: np.ndarray) -> bool:
+    return bool(abs(after @ before - np.eye(len(after))).max() <= len(after) * ROUNDING)
+
+
+def _under_state(before: MatrixGate, gate: MatrixGate, after: MatrixGate) -> StateControlledGate:
     value = dict(zip(gate.controls, gate.control_values, strict=True))
     column = sum(value.pop(q) << place for place, q in enumerate(before.targets))
     rest = MatrixGate(gate.label, gate.matrix, gate.targets, tuple(value), tuple(value.values()))
