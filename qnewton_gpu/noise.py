@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from .backends.base import Backend
 from .circuit import Gate, MatrixGate, qsvt_gates
 from .errors import CombinationError, ParameterError
 from .readout import check_integer, generator_for
-from .simulation import Outcome, Run, run_sequences
+from .simulation import Chain, Outcome, Run, run_sequences
 
 REAL_PAULI = {
     "i": np.eye(2),
@@ -80,7 +80,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class NoisyRun:
-    """A circuit under noise, as a `simulation.Program`."""
+    """A `Run`, or a `Chain` of them, under noise: a `simulation.Program`."""
 
     run: Any
     noise: Noise
@@ -101,25 +101,26 @@ class NoisyRun:
         return run_with_noise(self.run, self.noise, backend, self.generator)
 
 
-def run_with_noise(run: Run, noise: Noise, backend: Backend, generator: np.random.Generator) -> Outcome:
-    """The outcome of a circuit under noise, averaged over trajectories; without noise that of `run_sequences`.
+def run_with_noise(program: Run | Chain, noise: Noise, backend: Backend, generator: np.random.Generator) -> Outcome:
+    """The outcome of a circuit under noise, averaged over trajectories; without noise that of `program.execute`.
 
     `register()` is that of the last trajectory. Raises CombinationError, and what `run_sequences` raises.
     """
-    noise.check(run.mode)
+    runs = program.runs if isinstance(program, Chain) else [program]
+    for run in runs:
+        noise.check(run.mode)
     if not noise:
-        return run_sequences([run], backend)[0]
+        return program.execute(backend)
     xp, clean = backend.xp, None
     count = noise.trajectories if noise.random else 1
     amplitude, square, probability, norm = 0.0, 0.0, 0.0, 0.0
     for _ in range(count):
-        struck = np.flatnonzero(generator.random(run.queries) < noise.depolarising)
-        if len(struck):
-            outcome = _with_errors(_with_wrong_phases(run, noise, generator), set(struck.tolist()), backend, generator)
-        elif clean is None or noise.phase_error:
-            outcome = clean = run_sequences([_with_wrong_phases(run, noise, generator)], backend)[0]
-        else:
+        wrong = [Trajectory.of(run, noise, generator) for run in runs]
+        if clean is not None and not noise.phase_error and not any(run.struck for run in wrong):
             outcome = clean
+        else:
+            outcome = (Chain(wrong) if isinstance(program, Chain) else wrong[0]).execute(backend)
+            clean = clean if any(run.struck for run in wrong) else outcome
         amplitude = amplitude + outcome.amplitudes / count
         square = square + outcome.amplitudes**2 / count
         probability = probability + outcome.success_probability / count
@@ -133,16 +134,27 @@ def run_with_noise(run: Run, noise: Noise, backend: Backend, generator: np.rando
     )
 
 
-def _with_wrong_phases(run: Run, noise: Noise, generator: np.random.Generator) -> Run:
-    wrong = noise.phase_bias + noise.phase_error * generator.standard_normal(len(run.phases))
-    return replace(run, phases=run.phases + wrong)
+@dataclass(frozen=True)
+class Trajectory(Run):
+    """A run with its wrong phases, whose queries of the numbers `struck` (0, 1, ...) are followed by an error."""
 
+    struck: frozenset[int] = frozenset()
+    generator: Any = None
 
-def _with_errors(run: Run, struck: set[int], backend: Backend, generator: np.random.Generator) -> Outcome:
-    """A run whose queries of these numbers are followed by an error."""
-    if run.mode == "circuit":
-        return _gates_with_errors(run, struck, backend, generator)
-    return run_sequences([replace(run, encoding=Depolarised(run.encoding, struck, generator))], backend)[0]
+    @classmethod
+    def of(cls, run: Run, noise: Noise, generator: np.random.Generator) -> Trajectory:
+        struck = np.flatnonzero(generator.random(run.queries) < noise.depolarising)
+        wrong = noise.phase_bias + noise.phase_error * generator.standard_normal(len(run.phases))
+        kept = {f.name: getattr(run, f.name) for f in fields(Run)}
+        return cls(**{**kept, "phases": run.phases + wrong}, struck=frozenset(struck.tolist()), generator=generator)
+
+    def execute(self, backend: Backend) -> Outcome:
+        if not self.struck:
+            return run_sequences([self], backend)[0]
+        if self.mode == "circuit":
+            return _gates_with_errors(self, backend)
+        disturbed = Depolarised(self.encoding, self.struck, self.generator)
+        return run_sequences([replace(self, encoding=disturbed)], backend)[0]
 
 
 class Depolarised:
@@ -154,7 +166,7 @@ class Depolarised:
     multiplies psi by i; its X would conjugate psi, which changes no average after the signs.
     """
 
-    def __init__(self, encoding: Any, struck: set[int], generator: np.random.Generator) -> None:
+    def __init__(self, encoding: Any, struck: frozenset[int], generator: np.random.Generator) -> None:
         self.encoding, self.struck, self.generator = encoding, struck, generator
         self.name = f"{encoding.name} with errors"  # under its own name a backend would run its kernels, without errors
         self.query = 0
@@ -179,7 +191,9 @@ class Depolarised:
 class NoisyBlock:
     """The gates of a block; each pass over them is one query, and those of `struck` end with a random Pauli string."""
 
-    def __init__(self, gates: Sequence[Any], num_qubits: int, struck: set[int], generator: np.random.Generator) -> None:
+    def __init__(
+        self, gates: Sequence[Any], num_qubits: int, struck: frozenset[int], generator: np.random.Generator
+    ) -> None:
         self.gates, self.num_qubits, self.struck, self.generator = gates, num_qubits, struck, generator
         self.query = 0
 
@@ -190,13 +204,13 @@ class NoisyBlock:
         self.query += 1
 
 
-def _gates_with_errors(run: Run, struck: set[int], backend: Backend, generator: np.random.Generator) -> Outcome:
+def _gates_with_errors(run: Trajectory, backend: Backend) -> Outcome:
     """The gate program with a random Pauli gate on every qubit after each of these queries."""
     encoding = run.encoding
     block = encoding.circuit()
     num_qubits = block.num_qubits + 1
     state = backend.state_vector(run.start, num_qubits)
-    noisy: Any = NoisyBlock(state.fuse(block), num_qubits, struck, generator)
+    noisy: Any = NoisyBlock(state.fuse(block), num_qubits, run.struck, run.generator)
     state.run(qsvt_gates(noisy, block.num_qubits, encoding.system_qubits, run.phases))
     amplitudes = state.amplitudes[: run.start.shape[0]].real
     return Outcome(

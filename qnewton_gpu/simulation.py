@@ -12,7 +12,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -103,9 +103,7 @@ class Chain:
         xp, amplitudes = backend.xp, self.runs[0].start
         norm, worst, register = xp.ones(amplitudes.shape[1]), xp.ones(amplitudes.shape[1]), None
         for run in self.runs:
-            outcome = run_sequence(
-                run.encoding, run.phases, amplitudes, backend, side=run.side, mode=run.mode, precision=run.precision
-            )
+            outcome = replace(run, start=amplitudes).execute(backend)
             length = xp.sqrt(outcome.success_probability)
             norm = norm * length
             amplitudes = outcome.amplitudes / xp.where(length > 0, length, 1.0)
@@ -130,6 +128,8 @@ class Outcome:
     """psi itself, (register_size, k), made on request; of a gate program 2^qubits amplitudes, the real part aside."""
     runs: Any | None = None
     """Runs of the circuit that the readout took, (k,); None where amplitudes were read exactly."""
+    preparations: Any | None = None
+    """Those of them that passed post-selection, (k,)."""
 
 
 class Program(Protocol):

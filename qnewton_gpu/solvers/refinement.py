@@ -111,7 +111,7 @@ class Refinement:
         reading = self.solver.readout.read(
             outcome.amplitudes, outcome.success_probability, self._generator, self.backend
         )
-        return replace(outcome, amplitudes=reading.amplitudes, runs=reading.runs)
+        return replace(outcome, amplitudes=reading.amplitudes, runs=reading.runs, preparations=reading.preparations)
 
     def rounds(self) -> Generator[Program, Outcome, End]:
         """Rounds until the residual is within tolerance, or until it is clear why it will not be.
@@ -134,12 +134,14 @@ class Refinement:
                 )
             if self.error <= system.tolerance:
                 return Status.SOLVED, f"The relative residual {self.error:.2e} is within {system.tolerance:.1e}."
+            # an error of x may grow by kappa on its way into the residual: disturbed rounds are judged by x itself
+            converging = self.solver.disturbed and self.correction < STAGNATION * step_before
             if self.error < STAGNATION * before:
-                if not system.bounds.certified and self.error > math.sqrt(epsilon) * before:
+                if not (system.bounds.certified or converging or self.error <= math.sqrt(epsilon) * before):
                     method.kappa *= 2  # far from the promised epsilon: some |lambda| lies below alpha/kappa
                 continue
-            if self.solver.disturbed and self.correction < STAGNATION * step_before:
-                continue  # an error of x may grow by kappa on its way into the residual: x converges all the same
+            if converging:
+                continue
             reached = self.error
             if not reached <= before * (1 + 1e-8):  # also where it is NaN
                 self.x, self.residual, self.error = best
@@ -209,7 +211,7 @@ class Refinement:
                 "epsilon": epsilon,
                 "success_probability": [float(p) for p, on in zip(probability, active, strict=True) if on],
                 "relative_residual": [float(e) for e in backend.to_numpy(errors)],
-                **({} if outcome.runs is None else {"runs": [int(n) for n in outcome.runs]}),
+                **_shots(outcome),
                 **result.details,
             }
         )
@@ -259,3 +261,10 @@ class Refinement:
             history=self.history,
             ledger={**self.ledger, "residual": worst},
         )
+
+
+def _shots(outcome: Outcome) -> dict[str, Any]:
+    """What a readout by shots took of each column; nothing of amplitudes that were read exactly."""
+    if outcome.runs is None or outcome.preparations is None:
+        return {}
+    return {"runs": [int(n) for n in outcome.runs], "preparations": [int(n) for n in outcome.preparations]}

@@ -10,11 +10,13 @@ from scipy import stats
 
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.circuit import qsvt_circuit
+from qnewton_gpu.conditioning import SpectrumBounds
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
 from qnewton_gpu.readout import Readout, generator_for, read_by_shots, runs_until, sample_program
 from qnewton_gpu.simulation import run_sequence
+from qnewton_gpu.solvers import LinearSystem, make_solver
 
 CPU = select_backend("cpu")
 
@@ -117,3 +119,28 @@ def test_a_gate_program_that_is_sampled_and_post_selected_has_the_same_statistic
     read, _ = read_by_shots(x, p, shots, generator_for(7))
     drawn = np.round(read**2 / (read**2).sum() * shots)
     assert stats.chi2_contingency([counts, drawn]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("certified", [True, False])
+def test_a_solver_refines_what_shots_give_to_any_tolerance(certified: bool) -> None:
+    """An error of x grows by kappa on its way into the residual; that is no reason to cover a larger kappa."""
+    n, kappa, random = 64, 200.0, np.random.default_rng(2)
+    vectors = np.linalg.qr(random.standard_normal((n, n)))[0]
+    A = (vectors * np.geomspace(1 / kappa, 1, n)) @ vectors.T
+    b = vectors[:, -8:] @ random.standard_normal((8, 2))
+    bounds = SpectrumBounds(1 / kappa, 1.0, kappa, certified, 0, "known")
+    system = LinearSystem(as_operator((A + A.T) / 2, CPU), b, bounds, 1e-9, seed=5)
+    solver: Any = make_solver("qsvt", encoding="dilation", readout=Readout("shots", 100))
+    solution = solver.solve(system, CPU)
+    assert solution.solved, solution.message
+    assert np.linalg.norm(b - A @ solution.x, axis=0).max() < 1.1e-9 * np.linalg.norm(b)
+    assert 7 <= len(solution.history) <= 12
+    assert {entry["kappa"] for entry in solution.history} == {solution.history[0]["kappa"]}
+    for entry in solution.history:
+        assert entry["preparations"] == [2 * 100 * n] * 2
+        p, runs = np.array(entry["success_probability"]), np.array(entry["runs"])
+        assert np.all(np.abs(runs * p / (2 * 100 * n) - 1) < 0.1)
+    again = solver.solve(LinearSystem(system.operator, b, bounds, 1e-9, seed=5), CPU)
+    assert np.array_equal(again.x, solution.x)
+    other = solver.solve(LinearSystem(system.operator, b, bounds, 1e-9, seed=6), CPU)
+    assert other.solved and not np.array_equal(other.x, solution.x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from qnewton_gpu.errors import CombinationError, ParameterError
 from qnewton_gpu.noise import Noise, run_with_noise
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.readout import generator_for
-from qnewton_gpu.simulation import Run, run_sequence
+from qnewton_gpu.simulation import Chain, Run, run_sequence
 
 CPU = select_backend("cpu")
 H = np.random.default_rng(0).standard_normal((5, 5))
@@ -102,3 +103,19 @@ def test_noise_is_true_where_there_is_any() -> None:
     assert not Noise() and not Noise(trajectories=4, seed=2)
     assert Noise(phase_error=1e-3).random and Noise(depolarising=1e-3).random
     assert Noise(phase_bias=-1e-3) and not Noise(phase_bias=-1e-3).random
+
+
+def test_a_chain_of_circuits_is_disturbed_in_each_of_them() -> None:
+    run = circuit("fused")
+    chain = Chain([run, run])
+    plain = chain.execute(CPU)
+    clean = run_with_noise(chain, Noise(), CPU, generator_for(0))
+    assert np.array_equal(clean.amplitudes, plain.amplitudes) and clean.queries == plain.queries == 14
+    biased = Chain([replace(run, phases=PHASES + 0.1)] * 2).execute(CPU)
+    assert np.array_equal(
+        run_with_noise(chain, Noise(phase_bias=0.1), CPU, generator_for(0)).amplitudes, biased.amplitudes
+    )
+    noisy = run_with_noise(chain, NOISE, CPU, generator_for(0))
+    assert not np.allclose(noisy.amplitudes, plain.amplitudes, rtol=0, atol=1e-3)
+    with pytest.raises(CombinationError, match=r"^mode: "):
+        run_with_noise(Chain([run, circuit("subspace")]), NOISE, CPU, generator_for(0))
