@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or options.matrix.with_suffix(".x.npy")
     check_writable(out)
     matrix = load_array(options.matrix, "MATRIX")
-    rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(max(matrix.shape, default=1))
+    rhs = load_vector(options.rhs) if options.rhs is not None else np.ones(matrix.shape[:1] or 1)
     model = cost_model_from(options)
     budget, backend = budget_from(options), select_backend(options.backend)
     print(computes_on(backend, options.backend))

@@ -248,21 +248,26 @@ def _cg(system: LinearSystem, backend: Backend) -> tuple[Any, int]:
 
 
 def _cgls(system: LinearSystem, backend: Backend) -> tuple[Any, int]:
-    """x with A~^t (b~ - A~ x) = 0 from x = 0, so of minimum norm; all columns together."""
+    """x with A~^t (b~ - A~ x) = 0 from x = 0, so of minimum norm; all columns together.
+
+    In the units ||b|| = ||A~|| = 1, where no square leaves the range of FP64.
+    """
+    norm, unit = system.norm or 1.0, divisors(column_norms(system.rhs, backend), backend)
+    relative = unit / system.scales * (norm if system.normal else 1.0)
     x = system.zeros()
-    residual = system.residual(x)
-    direction = gradient = system.normal_residual(residual)
+    residual = system.residual(x) / unit
+    direction = gradient = system.normal_residual(residual) / norm
     squared = (gradient * gradient).sum(axis=0)
     products = 1
     for _ in range(STEPS_EACH * min(system.operator.shape)):
-        measured = gradient if system.normal else residual
-        if float((column_norms(measured, backend) / system.scales).max()) <= 0.9 * system.tolerance:
+        measured = relative * column_norms(gradient if system.normal else residual, backend)
+        if float(measured.max()) <= 0.9 * system.tolerance:
             break
-        image = system.product(direction)
+        image = system.product(direction) / norm
         step = squared / divisors((image * image).sum(axis=0), backend)
         x, residual = x + step * direction, residual - step * image
-        gradient = system.normal_residual(residual)
+        gradient = system.normal_residual(residual) / norm
         before, squared = squared, (gradient * gradient).sum(axis=0)
         direction = gradient + squared / divisors(before, backend) * direction
         products += 2
-    return x, products
+    return x * (unit / norm), products
