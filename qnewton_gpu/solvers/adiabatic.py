@@ -10,7 +10,7 @@ the gap is sqrt((1-f)^2 + (f/kappa)^2). The null vector is +-i of the walk: an e
 a sign. With the schedule
     f(s) = kappa/(kappa-1) [1 - (1 + s (kappa^(p-1) - 1))^(1/(1-p))],  p = 1.6
 taken at the middle of each step, c kappa/Delta steps leave 1 - overlap^2 <= Delta^2: proven with c = 2305, measured
-with c = 1.84 (definite) and 3 (indefinite) for kappa from 3 to 500, Delta = 0.4. The eigenstate filter E, E(0) = 1, as
+with c = 1.84 (definite) and 3 (indefinite) for kappa from 1 to 500, Delta = 0.4. The eigenstate filter E, E(0) = 1, as
 a sum of walk steps (|coefficients| add up to one) then removes the rest in about kappa ln(2/delta) queries.
 
 The output is a direction; its scale and sign are the least-squares ones, <A x, r>/||A x||^2, from one FP64 product. An

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qnewton_gpu import LinearSystem, SpectrumBounds
+from qnewton_gpu import CostModel, LinearSystem, SpectrumBounds
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.operators import as_operator
@@ -130,8 +130,22 @@ def test_the_filter_leaves_nothing_but_the_solution() -> None:
     assert amplitudes @ amplitudes >= 1 - DELTA**2
 
 
-def test_prediction_uses_the_promised_success_probability() -> None:
-    from qnewton_gpu import CostModel
+@pytest.mark.parametrize("definite", [True, False])
+@pytest.mark.parametrize("kappa", [1.01, 1.6, 2.5, 4.0])
+def test_the_constant_of_the_steps_holds_for_small_kappa(kappa: float, definite: bool) -> None:
+    """The larger ones are in tests/physics/test_textbook_solvers.py."""
+    sizes = [np.where(np.arange(8) < 4, 1 / kappa, 1.0), np.linspace(1 / kappa, 1, 8), np.geomspace(1 / kappa, 1, 8)]
+    for values in sizes if definite else [-sizes[0], sizes[1], sizes[2] * np.where(np.arange(8) % 2, -1, 1)]:
+        b = np.stack([np.ones(8), np.abs(values), 1 / np.abs(values)], axis=1)
+        b /= np.linalg.norm(b, axis=0)
+        x = b / values[:, None]
+        x /= np.linalg.norm(x, axis=0)
+        encoding = encode(as_operator(np.diag(values), CPU), CPU, "dilation")
+        space, psi = AdiabaticWalk(encoding, b, "subspace", kappa, 1e-2, definite).turned(CPU)
+        reached = space.lower(psi).reshape(8, 2, space.c, 3)[:, 0].sum(axis=1) / np.sqrt(space.c)
+        assert (1 - (reached * x).sum(axis=0) ** 2 <= DELTA**2).all()
 
+
+def test_prediction_uses_the_promised_success_probability() -> None:
     cost = Adiabatic().predict(system(matrix(True), SpectrumBounds(0.2, 1.0, True)), CostModel(), CPU)
     assert 0.9 * (1 - DELTA**2) <= cost.factors["success_probability"] <= 1 - DELTA**2
