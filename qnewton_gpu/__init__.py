@@ -23,6 +23,7 @@ _NAMES = {
     "Status": "solvers.base",
     "BlockEncoding": "encodings.base",
     "GramOperator": "operators",
+    "KroneckerOperator": "operators",
     "CostModel": "costs.model",
     "Hardware": "costs.hardware",
     "ClassicalMachine": "costs.hardware",
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from .costs.model import CostModel
     from .encodings.base import BlockEncoding
     from .linear_solve import solve
-    from .operators import GramOperator
+    from .operators import GramOperator, KroneckerOperator
     from .optimizer import QNewton, StepReport
     from .polynomials.inverse import inverse_polynomial
     from .polynomials.phases import phase_factors

@@ -12,8 +12,7 @@ from typing import Any, Protocol
 from ..backends.base import Backend, Side
 from ..circuit import Circuit
 from ..errors import CombinationError
-from ..operators import GeneralMatrix, GramOperator, MatrixOperator, Operator
-from ..operators.kronecker import KroneckerOperator
+from ..operators import GeneralMatrix, GramOperator, KroneckerOperator, MatrixOperator, Operator
 
 
 def other(side: Side) -> Side:

@@ -14,6 +14,7 @@ qubit that keeps the failure of A_2 lets A_1 use its ancillas again, arXiv 2507.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -49,7 +50,7 @@ class EncodedOperator:
         return self.matvec(self.encoding.backend.xp.eye(self.shape[1]))
 
 
-class Composition(Coordinates):
+class Composition(Coordinates, ABC):
     """What all compositions state of themselves."""
 
     def __init__(
@@ -77,11 +78,11 @@ class Composition(Coordinates):
         """The register part by part."""
         return self.backend.xp.split(psi, np.cumsum([part.register_size for part in self.parts])[:-1].tolist())
 
-    def matvec(self, v: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def matvec(self, v: Any) -> Any: ...
 
-    def rmatvec(self, u: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def rmatvec(self, u: Any) -> Any: ...
 
 
 class Inflated(Coordinates):

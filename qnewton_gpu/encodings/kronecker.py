@@ -17,8 +17,8 @@ from typing import Any
 from ..backends.base import Backend
 from ..circuit import Circuit, MatrixGate
 from ..errors import CombinationError
-from ..operators import Operator
-from ..operators.kronecker import KroneckerOperator, along
+from ..operators import KroneckerOperator, Operator
+from ..operators.kronecker import along
 from . import encode
 from .base import BlockEncoding, OfOperator, Side
 

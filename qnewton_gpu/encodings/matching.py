@@ -10,6 +10,7 @@ so that T^t S T = H/alpha. Index order: colour, then a, then j.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,7 +35,7 @@ class MatchingRegister:
     """sqrt(m_l/alpha), (L,)."""
 
 
-class ColouredEncoding(ExplicitSymmetric):
+class ColouredEncoding(ExplicitSymmetric, ABC):
     """H/alpha for coloured involutions P_l, however these are known; alpha is the sum of the colours' maxima."""
 
     select: str
@@ -55,13 +56,13 @@ class ColouredEncoding(ExplicitSymmetric):
         self.ancilla_qubits = qubits(colours) + 1
         self.register_size = 2 * colours * n
 
+    @abstractmethod
     def _colour(self) -> np.ndarray:
         """H_{j, P_l j} for each colour l, (L, N)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _involutions(self) -> Any:
         """P_l j on the device, (L, N)."""
-        raise NotImplementedError
 
     @cached_property
     def _tables(self) -> tuple[Any, Any]:

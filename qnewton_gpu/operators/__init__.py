@@ -1,4 +1,4 @@
-"""What the matrix of a linear system can be: explicit (dense or CSR), symmetric or not, or a damped Gram matrix."""
+"""What the matrix of a linear system can be: explicit, symmetric or not, a damped Gram matrix, a Kronecker product."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from .base import ExplicitMatrix, MatrixOperator, Operator
 from .door import RealForm, as_operator, as_symmetric, real_form
 from .general import GeneralMatrix
 from .gram import Factor, GramOperator, MatrixFactor
+from .kronecker import KroneckerOperator
 
 __all__ = [
     "ExplicitMatrix",
     "Factor",
     "GeneralMatrix",
     "GramOperator",
+    "KroneckerOperator",
     "MatrixFactor",
     "MatrixOperator",
     "Operator",

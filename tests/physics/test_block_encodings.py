@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from physics.encoding_checks import CPU, check_contract, check_gate_program, check_modes
 
 from qnewton_gpu.encodings import WITH_GATES, encode
-from qnewton_gpu.operators import GeneralMatrix, GramOperator, as_operator
-from qnewton_gpu.operators.kronecker import KroneckerOperator
+from qnewton_gpu.operators import GeneralMatrix, GramOperator, KroneckerOperator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
 from qnewton_gpu.simulation import run_sequence
 

@@ -13,8 +13,7 @@ from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.kronecker import KroneckerEncoding
 from qnewton_gpu.errors import CombinationError, DataTypeError, NotSymmetricError, ParameterError
-from qnewton_gpu.operators import GramOperator, Operator, as_operator
-from qnewton_gpu.operators.kronecker import KroneckerOperator
+from qnewton_gpu.operators import GramOperator, KroneckerOperator, Operator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
 from qnewton_gpu.simulation import run_sequence
 

@@ -11,8 +11,7 @@ from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import ENCODINGS, choose_encoding, encode
 from qnewton_gpu.encodings.base import qubits
 from qnewton_gpu.errors import CombinationError, UnknownNameError
-from qnewton_gpu.operators import GeneralMatrix, as_operator
-from qnewton_gpu.operators.kronecker import KroneckerOperator
+from qnewton_gpu.operators import GeneralMatrix, KroneckerOperator, as_operator
 
 CPU = select_backend("cpu")
 FACTOR = np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])

@@ -11,8 +11,7 @@ import scipy.sparse as sp
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.composition import block_diagonal, extended, linear_combination, product, scaled
-from qnewton_gpu.operators import GeneralMatrix, as_operator
-from qnewton_gpu.operators.kronecker import KroneckerOperator
+from qnewton_gpu.operators import GeneralMatrix, KroneckerOperator, as_operator
 from qnewton_gpu.simulation import run_sequence
 
 CPU = select_backend("cpu")
