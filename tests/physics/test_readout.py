@@ -128,18 +128,18 @@ def test_a_solver_refines_what_shots_give_to_any_tolerance(certified: bool) -> N
     vectors = np.linalg.qr(random.standard_normal((n, n)))[0]
     A = (vectors * np.geomspace(1 / kappa, 1, n)) @ vectors.T
     b = vectors[:, -8:] @ random.standard_normal((8, 2))
-    bounds = SpectrumBounds(1 / kappa, 1.0, kappa, certified, 0, "known")
+    bounds = SpectrumBounds(1 / kappa, 1.0, certified=certified, matvecs=0, method="known")
     system = LinearSystem(as_operator((A + A.T) / 2, CPU), b, bounds, 1e-9, seed=5)
-    solver: Any = make_solver("qsvt", encoding="dilation", readout=Readout("shots", 100))
+    solver: Any = make_solver("qsvt", encoding="dilation", readout=Readout("shots", 12))
     solution = solver.solve(system, CPU)
     assert solution.solved, solution.message
     assert np.linalg.norm(b - A @ solution.x, axis=0).max() < 1.1e-9 * np.linalg.norm(b)
-    assert 7 <= len(solution.history) <= 12
+    assert 10 <= len(solution.history) <= 20
     assert {entry["kappa"] for entry in solution.history} == {solution.history[0]["kappa"]}
     for entry in solution.history:
-        assert entry["preparations"] == [2 * 100 * n] * 2
+        assert entry["preparations"] == [2 * 12 * n] * 2
         p, runs = np.array(entry["success_probability"]), np.array(entry["runs"])
-        assert np.all(np.abs(runs * p / (2 * 100 * n) - 1) < 0.1)
+        assert np.all(np.abs(runs * p / (2 * 12 * n) - 1) < 0.2)
     again = solver.solve(LinearSystem(system.operator, b, bounds, 1e-9, seed=5), CPU)
     assert np.array_equal(again.x, solution.x)
     other = solver.solve(LinearSystem(system.operator, b, bounds, 1e-9, seed=6), CPU)
