@@ -13,13 +13,16 @@ from typing import Protocol
 
 import numpy as np
 import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.linalg.blas import dtrsv
+from scipy.linalg.lapack import dpotrf
 
 from ..errors import ParameterError
 
 DEFAULT_SCALE = 0.98
 LARGEST_SCALE = 0.999  # the sampled sup norm may be 3e-4 too small, and beyond |P| = 1 there is no completion
 RECONSTRUCTION_TOLERANCE = 1e-12
-_LEAF = 96  # below this length stripping one factor at a time beats the transforms
+_LEAF = 96  # up to this length direct products beat the transforms
 _LONGEST_FFT = 1 << 27
 
 
@@ -82,16 +85,17 @@ def phase_factors(polynomial: ChebyshevPolynomial, *, scale: float = DEFAULT_SCA
     d = polynomial.degree
     target = polynomial.chebyshev * (scale / polynomial.sup_norm)
     sequence = _laurent(target, d)
-    length = 1 << (16 * (d + 1) - 1).bit_length()
+    length = 2 * scipy.fft.next_fast_len(14 * (d + 1), real=True)  # even; enough for most at the default scale
     while True:
-        gammas = inverse_nonlinear_fft(weiss_completion(sequence, length), sequence)
-        wx = np.arctan(gammas)
+        half = d // 2 + 1  # a palindrome has palindromic phases
+        first = np.arctan(inverse_nonlinear_fft(weiss_completion(sequence, length)[:half], sequence[:half]))
+        wx = np.concatenate([first, first[(d + 1) // 2 - 1 :: -1]]) if d else first
         wx[0] += math.pi / 4
         wx[-1] += math.pi / 4
         error = reconstruction_error(wx, target)
         if error <= RECONSTRUCTION_TOLERANCE:
             return PhaseFactors(wx, scale, polynomial.sup_norm, error)
-        length *= 4
+        length *= 2
         if length > max(_LONGEST_FFT, 256 * (d + 1)):
             raise ArithmeticError(
                 f"the phases of degree {d} at scale {scale} reconstruct the polynomial only to {error:.1e}; "
@@ -118,51 +122,56 @@ def weiss_completion(b: np.ndarray, fft_length: int) -> np.ndarray:
 
 
 def inverse_nonlinear_fft(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """gamma_0..gamma_d of the layers (a, b) <- ((a + gamma b)/c, (b - gamma a)/(c z)), gamma = b_0/a_0, by halving."""
-    return _strip(a, b)[0]
+    """gamma_k of the layers (a, b) <- ((a + gamma b)/c, (b - gamma a)/(c z)), gamma = b_0/a_0, one per coefficient."""
+    return _strip(a, b, False)[0]
 
 
-def _strip(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """gammas, and p, q (in 1/z) with (a, b) after all layers = [[p, q], [-rev q, rev p]] (a, b)."""
+def _strip(a: np.ndarray, b: np.ndarray, layers: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """gammas, and if `layers` p, q (in 1/z) with (a, b) after all layers = [[p, q], [-rev q, rev p]] (a, b)."""
     n = len(a)
     if n <= _LEAF:
-        return _strip_one_by_one(a, b)
+        return _strip_by_cholesky(a, b)
     h = n // 2
-    first, p1, q1 = _strip(a[:h], b[:h])
-    length = scipy.fft.next_fast_len(n + h, real=True)
-    fa, fb, fp_reversed, fq_reversed, fp, fq = scipy.fft.rfft(_padded([a, b, p1[::-1], q1[::-1], p1, q1]), length)
-    rest = scipy.fft.irfft(np.stack([fp_reversed * fa + fq_reversed * fb, fp * fb - fq * fa]), length)[:, h:n]
-    second, p2, q2 = _strip(rest[0], rest[1])
+    first, p1, q1 = _strip(a[:h], b[:h], True)
+    # only coefficients h to n - 1 are wanted, and what is longer than the transform wraps around to below h
     length = scipy.fft.next_fast_len(n + 1, real=True)
-    fp2, fq2, fp1, fq1, fp1_reversed, fq1_reversed = scipy.fft.rfft(
-        _padded([p2, q2, p1, q1, p1[::-1], q1[::-1]]), length
-    )
+    fa, fb, fp1, fq1, fp1_reversed, fq1_reversed = _spectra([a, b, p1, q1, p1[::-1], q1[::-1]], length)
+    rest = scipy.fft.irfft(np.stack([fp1_reversed * fa + fq1_reversed * fb, fp1 * fb - fq1 * fa]), length)[:, h:n]
+    second, p2, q2 = _strip(rest[0], rest[1], layers)
+    gammas = np.concatenate([first, second])
+    if not layers:
+        return gammas, p2, q2
+    fp2, fq2 = _spectra([p2, q2], length)
     both = scipy.fft.irfft(np.stack([fp2 * fp1 - fq2 * fq1_reversed, fp2 * fq1 + fq2 * fp1_reversed]), length)
-    return np.concatenate([first, second]), both[0, : n + 1], both[1, : n + 1]
+    return gammas, both[0, : n + 1], both[1, : n + 1]
 
 
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    table = np.zeros((len(rows), max(map(len, rows))))
+def _spectra(rows: list[np.ndarray], length: int) -> np.ndarray:
+    table = np.zeros((len(rows), length))
     for row, values in zip(table, rows, strict=True):
         row[: len(values)] = values
-    return table
+    return scipy.fft.rfft(table)
 
 
-def _strip_one_by_one(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _strip_by_cholesky(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The layers are Schur's algorithm for K = T_a T_a^t + T_b T_b^t = L L^t with lower triangular Toeplitz T_a, T_b.
+
+    Column k of L is a after the rotation of layer k, so L_kk = a_0 c_0...c_k and (L^-1 b)_k = gamma_k/(c_0...c_k); the
+    layers make [T_a T_b] (p, q) the last column, with (p, q) of norm 1, so it is the solution of least norm.
+    """
     n = len(a)
-    gammas = np.empty(n)
-    # each row: a or b, then its p and q from the highest power of 1/z down, so that one shift serves all three
-    rows = np.zeros((2, 3 * n + 2))
-    rows[0, :n], rows[1, :n] = a, b
-    rows[0, 2 * n] = rows[1, 3 * n + 1] = 1.0
-    for k in range(n):
-        gamma = rows[1, 0] / rows[0, 0]
-        c = math.hypot(1.0, gamma)
-        rows = np.array([[1 / c, gamma / c], [-gamma / c, 1 / c]]) @ rows
-        rows[1, :-1] = rows[1, 1:]
-        rows[1, -1] = 0.0
-        gammas[k] = gamma
-    return gammas, rows[0, 2 * n : n - 1 : -1], rows[0, : 2 * n : -1]
+    padded = np.zeros((2, 2 * n - 1))
+    padded[:, n - 1 :] = a, b
+    # [T_a T_b], the columns of each in reverse
+    toeplitz = np.concatenate([sliding_window_view(row, n) for row in padded], axis=1)
+    L, _ = dpotrf(toeplitz @ toeplitz.T, lower=True)
+    gammas = dtrsv(L, b, lower=True) * np.diagonal(L) / a[0]
+    last = np.zeros(n)
+    last[-1] = 1.0
+    p, q = np.zeros(n + 1), np.zeros(n + 1)
+    solution = dtrsv(L, last, lower=True, trans=True) @ toeplitz
+    p[:n], q[:n] = solution[:n], solution[n:]
+    return gammas, p, q
 
 
 def reconstruct(wx: np.ndarray) -> np.ndarray:
@@ -180,8 +189,7 @@ def reconstruct(wx: np.ndarray) -> np.ndarray:
     A[:, 1] = np.cos(phases)
     B[:, 0] = np.sin(phases)
     while len(A) > 1:
-        a1, b1, a2, b2 = A[::2], B[::2], A[1::2], B[1::2]
-        A, B = _multiply([(a1, a2), (-b1, b2[:, ::-1])]), _multiply([(a1, b2), (b1, a2[:, ::-1])])
+        A, B = _multiply(A[::2], B[::2], A[1::2], B[1::2])
     # the size - d factors diag(z, 1) behind the last phase shift A; D is A reversed; <+|.|+> = (A + D + i B + i C)/2
     real_part = A[0][size - d :]
     laurent = 0.5 * (real_part + real_part[::-1])
@@ -191,24 +199,31 @@ def reconstruct(wx: np.ndarray) -> np.ndarray:
     return chebyshev
 
 
-def _multiply(pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Row by row, the sum of the products of pairs of real polynomials of equal length."""
-    n = pairs[0][0].shape[1]
+def _multiply(a1: np.ndarray, b1: np.ndarray, a2: np.ndarray, b2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row by row, the polynomials a1 a2 - b1 rev b2 and a1 b2 + b1 rev a2 of factors of equal length."""
+    count, n = a1.shape
+    a2_reversed, b2_reversed = a2[:, ::-1], b2[:, ::-1]
     if n <= _LEAF:  # nearly equal short factors share their FFT rounding, which would add up coherently
-        total = np.zeros((len(pairs[0][0]), 2 * n - 1))
-        for x, y in pairs:
-            for i in range(n):
-                total[:, i : i + n] += x[:, i : i + 1] * y
-        return total
+        A, B = np.zeros((2, count, 2 * n - 1))
+        for i in range(n):
+            a, b = a1[:, i : i + 1], b1[:, i : i + 1]
+            A[:, i : i + n] += a * a2 - b * b2_reversed
+            B[:, i : i + n] += a * b2 + b * a2_reversed
+        return A, B
     length = scipy.fft.next_fast_len(2 * n - 1, real=True)
-    spectra = [scipy.fft.rfft(x, length) * scipy.fft.rfft(y, length) for x, y in pairs]
-    return scipy.fft.irfft(np.sum(spectra, axis=0), length)[:, : 2 * n - 1]
+    fa1, fb1 = scipy.fft.rfft(a1, length), scipy.fft.rfft(b1, length)
+    A = fa1 * scipy.fft.rfft(a2, length) - fb1 * scipy.fft.rfft(b2_reversed, length)
+    B = fa1 * scipy.fft.rfft(b2, length) + fb1 * scipy.fft.rfft(a2_reversed, length)
+    return scipy.fft.irfft(A, length)[:, : 2 * n - 1], scipy.fft.irfft(B, length)[:, : 2 * n - 1]
 
 
 def reconstruction_error(wx: np.ndarray, target: np.ndarray) -> float:
     """sup over [-1, 1] of |polynomial of the phases - target|, on a grid 8 times finer than the degree."""
     d = len(wx) - 1
-    difference = np.zeros(8 * (d + 1))
-    difference[d % 2 : d + 1 : 2] = reconstruct(wx) - target
+    points = scipy.fft.next_fast_len(4 * (d + 1), real=True)
+    difference = np.zeros(points)
+    difference[: len(target)] = reconstruct(wx) - target
+    if d % 2:
+        return float(np.max(np.abs(scipy.fft.dct(difference, type=4)))) / 2
     difference[1:] /= 2
-    return float(np.max(np.abs(scipy.fft.dct(difference, type=1))))
+    return float(np.max(np.abs(scipy.fft.dct(difference, type=3))))

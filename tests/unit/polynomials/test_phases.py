@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qnewton_gpu.errors import ParameterError
 from qnewton_gpu.polynomials import InversePolynomial, inverse_polynomial, phase_factors
-from qnewton_gpu.polynomials.phases import reconstruct, reconstruction_error
+from qnewton_gpu.polynomials.phases import inverse_nonlinear_fft, reconstruct, reconstruction_error, weiss_completion
 
 POINTS = np.cos(np.pi * (np.arange(200) + 0.5) / 200)
 PUBLISHED = [(10, 1e-2, 53), (100, 1e-4, 991), (1000, 1e-4, 9903)]
@@ -50,6 +50,32 @@ def test_phases_reconstruct_their_polynomial_to_1e_12(kappa, epsilon, degree, pa
     assert phases.error <= 1e-12
     direct = wx_product(phases.wx, POINTS).real
     assert np.max(np.abs(direct - target(polynomial, phases.scale))) <= 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parity", ["odd", "even"])
+def test_phases_of_degree_1e5_reconstruct_their_polynomial_to_1e_12(parity) -> None:
+    polynomial = inverse_polynomial(1e4, 1e-4, parity)
+    phases = phase_factors(polynomial)
+    assert phases.degree == 99035 - (parity == "even")
+    assert phases.error <= 1e-12
+    direct = wx_product(phases.wx, POINTS[:20]).real
+    # the product itself rounds 1e5 times
+    assert np.max(np.abs(direct - target(polynomial, phases.scale)[:20])) <= 1e-11
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 96, 97, 98, 300])
+def test_gammas_are_those_of_stripping_one_layer_after_the_other(length) -> None:
+    rng = np.random.default_rng(length)
+    b = rng.normal(size=length)
+    b *= 0.9 / np.max(np.abs(np.fft.fft(b, 64 * length)))
+    a = weiss_completion(b, 256 * length)
+    gammas, left, right = [], a.copy(), b.copy()
+    for _ in range(length):
+        gammas.append(right[0] / left[0])
+        c = math.hypot(1, gammas[-1])
+        left, right = ((left + gammas[-1] * right) / c)[:-1], ((right - gammas[-1] * left) / c)[1:]
+    np.testing.assert_allclose(inverse_nonlinear_fft(a, b), gammas, rtol=0, atol=1e-13)
 
 
 def test_oracle_phases_are_met_to_1e_9(oracles) -> None:
