@@ -20,7 +20,7 @@ class CpuBackend:
 
     name = "cpu"
     xp = np
-    register_bytes = (48, 40)
+    register_bytes = (48, 48)
     register_kernels: tuple[str, ...] = ()  # no mode but subspace is worth its time on a CPU, unless it is asked for
     register_bytes_per_second = 0.0
     out_of_memory = (MemoryError,)

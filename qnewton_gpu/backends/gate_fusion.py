@@ -162,6 +162,8 @@ def _sparse(gate: Any, qubits: tuple[int, ...]) -> Any:
     """The gate as a complex CSR matrix on these qubits, the first of them least significant."""
     import scipy.sparse as sp
 
+    if isinstance(gate, SparseGate) and gate.targets == qubits:
+        return gate.matrix
     size, own = 1 << len(qubits), 1 << len(gate.qubits)
     if isinstance(gate, PermutationGate):
         row = np.arange(own)
@@ -180,8 +182,9 @@ def _sparse(gate: Any, qubits: tuple[int, ...]) -> Any:
     place = {qubit: p for p, qubit in enumerate(qubits)}
     mine = [place[q] for q in gate.qubits]
     others = [p for p in range(len(qubits)) if p not in mine]
-    rest = spread(np.arange(size // own), others)[:, None]
-    coords = [(spread(np.asarray(index, dtype=np.int64), mine) + rest).ravel() for index in (row, column)]
+    small = np.int32 if len(qubits) < 31 else np.int64
+    rest = spread(np.arange(size // own, dtype=small), others)[:, None]
+    coords = [(spread(np.asarray(index, dtype=small), mine) + rest).ravel() for index in (row, column)]
     values = np.tile(np.asarray(value, dtype=np.complex128), size // own)
     return sp.csr_array((values, tuple(coords)), shape=(size, size))
 
