@@ -14,12 +14,25 @@ from .conditioning import FP64_EPSILON, LANCZOS_STEPS, SpectrumBounds, estimate_
 from .costs import CostModel, Hardware
 from .encodings import choose_encoding
 from .errors import CombinationError, ParameterError, ShapeError
-from .operators import ExplicitMatrix, GramOperator, Operator, RealForm, check_magnitude, check_memory, real_form
+from .noise import Noise
+from .operators import (
+    ExplicitMatrix,
+    GeneralMatrix,
+    GramOperator,
+    KroneckerOperator,
+    Operator,
+    RealForm,
+    check_magnitude,
+    check_memory,
+    real_form,
+)
 from .operators.door import check_symmetric
+from .readout import Readout
 from .scheduler import Scheduler
 from .simulation import RegisterBudget, check_mode, check_simulation_memory
 from .solvers import QUANTUM, LinearSystem, Solution, Status
 from .solvers.base import amplification, beyond_double_precision, certify
+from .solvers.quantum import GENERAL
 from .stages import stage
 
 HALF_ULP = {4: 2.0**-24, 2: 2.0**-8}
@@ -40,6 +53,9 @@ def solve(
     hardware: Hardware | CostModel | None = None,
     max_queries: int = 10**6,
     register_budget: RegisterBudget | None = None,
+    precision: str = "double",
+    readout: Readout | None = None,
+    noise: Noise | None = None,
 ) -> Solution:
     """Solve A x = b to the relative residual `tolerance`, by a simulated quantum solver or a classical one.
 
@@ -58,7 +74,9 @@ def solve(
     CostModel for both machines); one that is named is taken as told: "cholesky" needs a symmetric A, "lu" a square one
     without damping, "cg" (of the normal equations unless A is symmetric), "qr" and "qsvt" take all. mode "auto" is
     "subspace" on a CPU; on a GPU it is "fused", the whole register, within `register_budget` (80 % of the free memory,
-    10 s). `bounds` are bounds of |eigenvalue|, or of the singular values, that the caller knows; without them Lanczos
+    10 s). precision "auto" keeps that register in FP32 where rounding allows; `readout` by shots and `noise` disturb
+    what a circuit gives, and rounds of refinement work around them.
+    `bounds` are bounds of |eigenvalue|, or of the singular values, that the caller knows; without them Lanczos
     estimates them.
 
     Bad input raises a typed error of `qnewton_gpu.errors` before any work starts. Everything numerical is a Status:
@@ -72,11 +90,21 @@ def solve(
     chosen = _backend_for(A, backend)
     _check_options(tolerance, damping, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
-    scheduler = Scheduler(model, solver, encoding, mode, max_queries, chosen, register_budget)
     form = real_form(A, b, chosen)
     operator, rhs = form.operator, form.columns
+    if mode == "circuit" and encoding == "auto" and isinstance(operator, KroneckerOperator):
+        encoding = "kronecker"  # the one encoding of it that has gates
+    scheduler = Scheduler(
+        model, solver, encoding, mode, max_queries, chosen, register_budget,
+        precision=precision, readout=readout, noise=noise,
+    )  # fmt: skip
     _check_solver(solver, operator, damping)
-    name = choose_encoding(scheduler.encoding if isinstance(operator, ExplicitMatrix) else encoding, operator)
+    encoding = scheduler.encoding if isinstance(operator, ExplicitMatrix) else encoding
+    encoded: Operator = operator
+    if isinstance(operator, GeneralMatrix) and operator.shape[0] == operator.shape[1] and not damping:
+        # a symmetric encoding serves a square matrix through [[0, A], [A^t, 0]]
+        encoded = operator if encoding in ("auto", *GENERAL) else operator.hermitian_dilation()
+    name = choose_encoding(encoding, encoded)
     check_mode(mode, name)
     _check_memory(operator, name, solver, mode, rhs.shape[1], chosen, bounds is None)
 
@@ -86,14 +114,12 @@ def solve(
     system = _system(operator, rhs, bounds, tolerance, damping, chosen)
     solution = _solve(system, scheduler)
     given = getattr(operator, "given", None)
-    if (
-        given is not None
-        and solution.solved
-        and not certify(replace(system, operator=given), solution.x, chosen)[0] <= tolerance
-    ):
-        # averaging an asymmetry away changed the system by more than the tolerance allows
-        system = _system(given, rhs, bounds, tolerance, damping, chosen)
-        solution = _solve(system, scheduler)
+    if given is not None and solution.solved:
+        solution.relative_residual, _ = certify(replace(system, operator=given), solution.x, chosen)
+        if not solution.relative_residual <= tolerance:
+            # averaging the asymmetry of A away changed the system by more than the tolerance allows
+            system = _system(given, rhs, bounds, tolerance, damping, chosen)
+            solution = _solve_as_given(system, scheduler, solution)
     solution.x = form.restore(solution.x)
     solution.resources["bounds"] = system.bounds
     _certify_as_returned(solution, system, form)
@@ -111,6 +137,18 @@ def _system(
 def _solve(system: LinearSystem, scheduler: Scheduler) -> Solution:
     refusal = _refusal(system)
     return refusal if refusal is not None else scheduler.solve(system)[0]
+
+
+def _solve_as_given(system: LinearSystem, scheduler: Scheduler, averaged: Solution) -> Solution:
+    try:
+        return _solve(system, scheduler)
+    except CombinationError as problem:  # what was asked for by name needs a symmetric matrix
+        averaged.status = Status.NOT_CONVERGED
+        averaged.message = (
+            f"The system of (A + A^t)/2 is solved, which leaves {averaged.relative_residual:.2e} for A itself, and A "
+            f"is not symmetric enough for what was asked ({problem.problem}): pass (A + A^t)/2 if that is noise."
+        )
+        return averaged
 
 
 def _backend_for(A: Any, backend: str | Backend) -> Backend:
@@ -186,6 +224,16 @@ def _check_solver(solver: str, operator: Operator, damping: float) -> None:
         check_symmetric(operator, "A", f"{remedy}, or pass (A + A^t)/2 if the difference is noise")
     if solver == "lu" and operator.shape[0] != operator.shape[1]:
         raise ShapeError("A", f"is not square, of shape {operator.shape}", remedy)
+
+
+def _encoding_for(operator: Operator, encoding: str, damping: float) -> str:
+    """The encoding meant, checked: one of symmetric matrices serves a square A by its Hermitian dilation."""
+    try:
+        return choose_encoding(encoding, operator)
+    except CombinationError:
+        if not isinstance(operator, GeneralMatrix) or operator.shape[0] != operator.shape[1] or damping:
+            raise
+        return choose_encoding(encoding, operator.hermitian_dilation())
 
 
 def _check_memory(

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..backends.base import Backend
     from ..costs import ClassicalMachine, CostModel, Hardware
+    from ..noise import Noise
+    from ..readout import Readout
     from ..simulation import RegisterBudget
+
+
+# written out: the registries are imported with NumPy, and --help has to be quick; a test compares
+ENCODING_HELP = (
+    "auto, walk, matching, banded, gram, two_sided, kronecker, dilation; for comparison pauli, sparse_access"
+)
+SOLVER_HELP = (
+    "auto (the scheduler), qsvt, qsvt_uniform, saddle_free, kernel_reflection, cks, hhl, adiabatic; "
+    "classical: cholesky, lu, cg, qr"
+)
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +48,38 @@ def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", default="auto", help="auto (a GPU if there is one), cpu, gpu, or gpu:1 for the second GPU")
     add("--register-memory", type=float, default=0.8, metavar="SHARE", help="of free memory that mode auto may fill")
     add("--register-seconds", type=float, default=10.0, metavar="S", help="that mode auto may take for a circuit")
+
+
+def add_readout_arguments(parser: argparse.ArgumentParser) -> None:
+    """How amplitudes are read and disturbed, shared by train and solve."""
+    add = parser.add_argument
+    add("--readout", default="exact", help="of the amplitudes: exact, or shots")
+    add(
+        "--shots-per-unknown",
+        type=int,
+        default=100,
+        metavar="S",
+        help="S N shots for magnitudes, S N for signs, a round",
+    )
+    add("--precision", default="double", help="of a whole register: double, or auto (FP32 where its rounding is small)")
+
+
+def add_noise_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--phase-error", type=float, default=0.0, metavar="RAD", help="standard deviation of every phase rotation")
+    add("--depolarising", type=float, default=0.0, metavar="P", help="probability of a depolarising error a query")
+
+
+def readout_from(options: argparse.Namespace, seed: int = 0) -> Readout:
+    from ..readout import Readout
+
+    return Readout(options.readout, options.shots_per_unknown, seed)
+
+
+def noise_from(options: argparse.Namespace, seed: int = 0) -> Noise:
+    from ..noise import Noise
+
+    return Noise(phase_error=options.phase_error, depolarising=options.depolarising, seed=seed)
 
 
 def computes_on(backend: Backend, asked: str) -> str:

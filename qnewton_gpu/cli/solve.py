@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .machines import (
+    ENCODING_HELP,
+    SOLVER_HELP,
     add_machine_arguments,
+    add_noise_arguments,
+    add_readout_arguments,
     add_simulation_arguments,
     budget_from,
     computes_on,
     cost_model_from,
     describe,
+    noise_from,
+    readout_from,
 )
 
 if TYPE_CHECKING:
@@ -23,14 +29,18 @@ NOT_SOLVED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("matrix", type=Path, metavar="MATRIX", help="symmetric matrix: .mtx, .npz (SciPy sparse) or .npy")
+    add("matrix", type=Path, metavar="MATRIX", help="matrix: .mtx, .npz (SciPy sparse) or .npy")
     add("rhs", type=Path, nargs="?", default=None, metavar="RHS", help="right-hand side; ones if not given")
-    add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
-    add("--encoding", default="auto", help="auto, walk, dilation or matching")
+    add("--solver", default="auto", help=SOLVER_HELP)
+    add("--encoding", default="auto", help=ENCODING_HELP)
     add("--tolerance", type=float, default=1e-6, help="relative residual")
     add("--max-queries", type=int, default=10**6)
     add("--out", type=Path, default=None, metavar="X", help="where x goes, in .npy format; <MATRIX>.x.npy if not given")
+    add("--damping", type=float, default=0.0, metavar="D", help="solve (A^t A + D^2) x = A^t b instead (Tikhonov)")
+    add("--seed", type=int, default=0, help="of shots and noise")
     add_simulation_arguments(parser)
+    add_readout_arguments(parser)
+    add_noise_arguments(parser)
     add_machine_arguments(parser)
 
 
@@ -60,6 +70,10 @@ def run(options: argparse.Namespace) -> int:
         hardware=model,
         max_queries=options.max_queries,
         register_budget=budget,
+        damping=options.damping,
+        precision=options.precision,
+        readout=readout_from(options, options.seed),
+        noise=noise_from(options, options.seed),
     )
     print(solution_text(solution))
     if not solution.solved:
@@ -84,10 +98,13 @@ def solution_text(solution: Solution) -> str:
         rows += [
             ("encoding, mode", f"{resources['encoding']}, {resources['mode']}"),
             ("alpha", f"{resources['alpha']:.6g}"),
-            ("degree, queries", f"{resources['degree']}, {solution.queries} in {len(solution.history)} rounds"),
-            ("polynomial kappa", f"{resources['kappa']:.6g}, on the grid {resources['kappa_on_grid']:.6g}"),
+            ("queries", f"{solution.queries} in {len(solution.history)} rounds"),
+            ("covered kappa", f"{resources['kappa']:.6g}"),
             ("qubits", f"{resources['system_qubits']} system, {resources['ancilla_qubits']} ancilla"),
         ]
+    if any("runs" in entry for entry in solution.history):
+        runs = sum(sum(entry["runs"]) for entry in solution.history)
+        rows.append(("runs of the circuit", f"{runs:.6g}, successful or not: what the shots took"))
     if "gates" in resources:
         g = resources["gates"]
         rows.append(("gates of a run", f"{sum(g.gates.values())} in the program, depth {g.depth}, {g.cnots} CNOTs"))

@@ -202,7 +202,7 @@ def test_log_lines_hold_what_the_run_folder_promises(tmp_path: Path) -> None:
     promised = "name size kappa alpha solver encoding reason queries success_probability tolerance relative_residual"
     promised += " simulated_seconds projected_seconds predicted"
     assert set(promised.split()) <= set(lines[0]["systems"][0])
-    assert set(lines[0]["systems"][0]["predicted"]) == {"qsvt", "cholesky", "lu", "cg"}
+    assert set(lines[0]["systems"][0]["predicted"]) == {"qsvt", "cholesky", "lu", "cg", "qr"}
     stages = {event["name"] for line in lines for event in line["stages"]}
     assert stages == {"gradient", "curvature", "condition", "plan", "encode", "solve", "verify", "update"}
     config = json.loads((out / "config.json").read_text())

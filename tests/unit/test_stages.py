@@ -108,7 +108,7 @@ def test_a_solve_passes_through_its_stages_in_order() -> None:
 
 def test_a_refused_solve_enters_no_stage() -> None:
     with record_stages() as events, pytest.raises(QNewtonError):
-        qn.solve(np.ones((2, 3)), np.ones(2))
+        qn.solve(np.ones((2, 3)), np.ones(3))
     assert events == []
 
 
