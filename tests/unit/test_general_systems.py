@@ -208,6 +208,29 @@ def test_an_asymmetry_that_matters_is_not_averaged_away() -> None:
     assert refused.status is Status.NOT_CONVERGED and "symmetric" in refused.message
 
 
+def test_an_encoding_that_cannot_take_the_asymmetry_says_so() -> None:
+    Q = np.linalg.qr(RANDOM.standard_normal((8, 8)))[0]
+    matrix = (Q * np.geomspace(1e-3, 1, 8)) @ Q.T
+    matrix = (matrix + matrix.T) / 2
+    matrix[0, 1] += 0.9e-10 * abs(matrix).max()
+    b = Q[:, 0]
+    bounds = SpectrumBounds(0.9e-3, 1.1)
+    solution = qn.solve(matrix, b, solver="qsvt", encoding="walk", damping=1e-3, tolerance=1e-6, bounds=bounds)
+    assert solution.status is Status.NOT_CONVERGED and "not symmetric enough" in solution.message
+    gradient = matrix.T @ (b - matrix @ solution.x) - 1e-6 * solution.x
+    relative = np.linalg.norm(gradient) / np.linalg.norm(matrix.T @ b)
+    assert relative > 1e-6 and solution.relative_residual == pytest.approx(relative, rel=1e-3)
+    assert qn.solve(matrix, b, solver="qr", damping=1e-3, tolerance=1e-6).solved
+
+
+@pytest.mark.parametrize("encoding", ["walk", "matching", "dilation", "two_sided"])
+def test_encodings_of_symmetric_matrices_serve_a_square_one_by_its_dilation(encoding: str) -> None:
+    for matrix in (A, COMPLEX):
+        solution = qn.solve(matrix, B[:9, 0], solver="qsvt", encoding=encoding, tolerance=1e-8)
+        assert solution.solved and solution.resources["encoding"] == encoding
+        assert agrees(solution.x, np.linalg.solve(matrix, B[:9, 0]))
+
+
 def system(matrix: np.ndarray, columns: int = 2, damping: float = 0.0) -> LinearSystem:
     operator = as_operator(matrix, CPU)
     values = np.linalg.svd(matrix, compute_uv=False)
