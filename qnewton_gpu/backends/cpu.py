@@ -201,10 +201,10 @@ def _multiply(matrix: np.ndarray, part: np.ndarray, axes: Sequence[int]) -> None
     moved[...] = _product(matrix, grouped).reshape(moved.shape)
 
 
-def _product(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def _product(matrix: Any, vectors: np.ndarray) -> np.ndarray:
     """matrix @ vectors; a real matrix is not made complex for complex vectors, which are twice as many real ones."""
     if np.iscomplexobj(matrix) or not np.iscomplexobj(vectors):
-        return matrix @ vectors
+        return np.asarray(matrix @ vectors)
     if vectors.strides[-1] != vectors.itemsize:
         vectors = np.ascontiguousarray(vectors)
     return (matrix @ vectors.view(np.float64)).view(np.complex128)
@@ -236,7 +236,7 @@ def _sparse_product(gate: SparseGate, tensor: np.ndarray, axes: dict[int, int]) 
     moved, grouped = _grouped(tensor, [axes[q] for q in gate.targets], most_before=8)
     result = np.empty_like(grouped)
     for source, target in zip(grouped, result, strict=True):
-        target[...] = gate.matrix @ source
+        target[...] = _product(gate.matrix, source)
     return _moved_back(result, moved, [axes[q] for q in gate.targets])
 
 

@@ -25,7 +25,7 @@ ROUNDING = 4 * np.finfo(float).eps
 
 @dataclass(frozen=True)
 class SparseGate:
-    """A sparse 2^k x 2^k unitary (complex CSR) on k targets in ascending order."""
+    """A sparse 2^k x 2^k unitary (CSR, real or complex) on k targets in ascending order."""
 
     label: str
     matrix: Any
@@ -91,6 +91,8 @@ def sparse_product(first: Any, second: Any) -> Any:
     matrix = _sparse(second, union) @ _sparse(first, union)
     matrix.data[abs(matrix.data) <= ROUNDING] = 0  # what cancels in exact arithmetic: H H = 1
     matrix.eliminate_zeros()
+    if abs(matrix.data.imag).max() <= ROUNDING:
+        matrix.data = matrix.data.real.copy()  # applied to complex states as to real ones of twice the columns
     most = int(np.diff(matrix.indptr).max())
     if most > MOST_ENTRIES:
         return None

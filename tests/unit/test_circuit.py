@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -197,3 +198,31 @@ def test_a_query_of_the_matching_encoding_is_two_fused_gates_whatever_the_degree
     assert len(program.gates) == 10 * degree + 4
     state.run(merged)
     assert np.allclose(state.amplitudes, unitary(program, program.num_qubits)[:, :8], rtol=0, atol=1e-13)
+
+
+def test_a_real_block_stays_real_when_it_is_fused() -> None:
+    H = np.random.default_rng(0).standard_normal((8, 8))
+    encoding: Any = encode(as_operator(H + H.T, CPU), CPU, "matching")
+    block = encoding.circuit()
+    fused = CPU.state_vector(np.eye(1), block.num_qubits).fuse(block)
+    assert [type(gate).__name__ for gate in fused] == ["MatrixGate", "SparseGate", "MatrixGate"]
+    assert not any(np.iscomplexobj(gate.matrix) for gate in fused)
+    assert np.allclose(unitary(fused, block.num_qubits), unitary(block, block.num_qubits), rtol=0, atol=1e-14)
+
+
+def test_memory_does_not_grow_with_the_degree() -> None:
+    H = np.random.default_rng(0).standard_normal((4, 4))
+    encoding: Any = encode(as_operator(H + H.T, CPU), CPU, "matching")
+    block, start = encoding.circuit(), np.eye(4)
+
+    def peak(degree: int) -> int:
+        phases = np.ones(degree + 1)
+        tracemalloc.start()
+        state = CPU.state_vector(start, block.num_qubits + 1)
+        state.run(qsvt_gates(state.fuse(block), block.num_qubits, encoding.system_qubits, phases))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # imports
+    assert peak(1500) < peak(30) + 50_000  # a gate takes about 700 bytes
