@@ -24,6 +24,8 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical:" in path)
 QUANTUM = tuple(name for name in SOLVERS if name not in CLASSICAL)
+GUESSES_NORM = ("kernel_reflection",)
+"""Solvers that need fewer queries where ||x|| of a similar system is known."""
 
 
 def make_solver(name: str, **quantum_options: Any) -> Solver:
@@ -40,4 +42,4 @@ def make_solver(name: str, **quantum_options: Any) -> Solver:
     return solver
 
 
-__all__ = ["CLASSICAL", "QUANTUM", "SOLVERS", "LinearSystem", "Solution", "Solver", "Status", "make_solver"]
+__all__ = ["CLASSICAL", "GUESSES_NORM", "QUANTUM", "SOLVERS", "LinearSystem", "Solution", "Solver", "Status", "make_solver"]

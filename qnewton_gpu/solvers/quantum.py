@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..backends.base import Backend
+from ..backends.counting import CountingEncoding
 from ..costs import FIRST_SUCCESS_PROBABILITY, Cost, CostModel
 from ..encodings import encode
 from ..encodings.base import BlockEncoding
@@ -23,7 +24,7 @@ from ..noise import Noise
 from ..operators import GramOperator
 from ..polynomials import PhaseFactors, round_down_to_grid
 from ..readout import Readout
-from ..simulation import Outcome, Program, RegisterBudget, check_mode, check_simulation_memory, choose_mode
+from ..simulation import Chain, Outcome, Program, RegisterBudget, check_mode, check_simulation_memory, choose_mode
 from ..stages import stage
 from .base import LinearSystem, Solution
 from .formulations import covered_kappa, kappa_of_system
@@ -245,6 +246,26 @@ class QuantumSolver:
             size, columns = method.encoding.register_size, system.rhs.shape[1]
             check_simulation_memory(method.mode, system.size, size, columns, backend)
         return refinement
+
+
+def count_round(method: Method, x: Any, residual: Any, epsilon: float) -> int:
+    """Queries of one round, counted by running its circuits on an encoding that only counts, not by a formula.
+
+    The circuits are run for real, too: a round may choose the next by what the last one gave.
+    """
+    circuits, total, outcome = method.round(x, residual, epsilon), 0, None
+    backend = method.backend
+    while True:
+        try:
+            program: Any = circuits.send(outcome)  # type: ignore[arg-type]
+        except StopIteration:
+            return total
+        for part in program.runs if isinstance(program, Chain) else [program]:
+            counter = CountingEncoding(part.encoding)
+            one = backend.xp.ones((1, 1))
+            replace(part, encoding=counter, start=one, mode="fused").execute(backend)
+            total += counter.queries
+        outcome = program.execute(backend)
 
 
 def _dilated(system: LinearSystem) -> LinearSystem:
