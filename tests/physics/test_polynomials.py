@@ -171,6 +171,13 @@ def test_pseudo_inverse_keeps_above_drops_below_and_amplifies_nothing_between(ka
     assert np.all((between * polynomial(between) >= -reached) & (between * polynomial(between) <= 1 + reached))
 
 
+@pytest.mark.parametrize(
+    ("kappa", "epsilon", "cut", "degree"), [(10, 1e-2, 0.5, 135), (100, 1e-8, 0.5, 6549), (1000, 1e-4, 0.3, 21559)]
+)
+def test_pseudo_inverse_degrees_do_not_grow(kappa, epsilon, cut, degree) -> None:
+    assert pseudo_inverse_polynomial(kappa, epsilon, cut).degree <= degree
+
+
 @given(kappas, epsilons)
 def test_filter_and_reflection_are_one_at_zero_and_small_or_minus_one_on_the_spectrum(kappa, epsilon) -> None:
     keep, turn = eigenstate_filter_polynomial(kappa, epsilon), kernel_reflection_polynomial(kappa, epsilon)
