@@ -127,10 +127,12 @@ def test_prepare_takes_zero_to_its_state(amplitude: list[float]) -> None:
     assert np.allclose(read(to_qasm3(program))[: len(amplitude), 0], amplitude, **TOLERANCE)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_the_block_of_a_matching_encoding(n: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "n"), [*(("matching", n) for n in (1, 2, 3, 4)), ("banded", 4), ("pauli", 2), ("pauli", 4)]
+)
+def test_the_block_of_an_encoding(name: str, n: int) -> None:
     H = np.random.default_rng(n).standard_normal((n, n))
-    encoding: Any = encode(as_operator(H + H.T, CPU), CPU, "matching")
+    encoding: Any = encode(as_operator(H + H.T, CPU), CPU, name)
     program = encoding.circuit()
     same(program)
     assert np.allclose(read(to_qasm3(program))[:n, :n], (H + H.T) / encoding.alpha, **TOLERANCE)
