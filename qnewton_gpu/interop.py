@@ -108,6 +108,8 @@ def standard_gates(gate: Gate) -> list[StandardGate]:
 
 def _line(gate: StandardGate) -> str:
     modifiers = "".join("ctrl @ " if value else "negctrl @ " for _, value in gate.controls)
+    if gate.name == "x" and modifiers == "ctrl @ ":
+        return f"cx q[{gate.controls[0][0]}], q[{gate.qubit}];"
     angle = "" if gate.angle is None else f"({gate.angle!r})"
     qubits = ", ".join(f"q[{q}]" for q in gate.qubits)
     return f"{modifiers}{gate.name}{angle} {qubits}".rstrip() + ";"

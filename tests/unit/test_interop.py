@@ -62,6 +62,8 @@ def read(text: str) -> np.ndarray:
         modifiers, name, angle, operands = parts.groups()
         values = [int(m == "ctrl") for m in modifiers.split(" @ ") if m]
         qubits = [int(q) for q in re.findall(r"\[(\d+)\]", operands)]
+        if name == "cx":
+            name, values = "x", [*values, 1]
         if name == "gphase":
             assert not values and not qubits
             U = np.exp(1j * float(angle)) * U
