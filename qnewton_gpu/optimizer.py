@@ -15,7 +15,8 @@ from .curvature.base import check_model
 from .curvature.losses import as_loss
 from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
 from .scheduler import Plan, Scheduler
-from .solvers import QUANTUM, Solution
+from .solvers import GUESSES_NORM, QUANTUM, Solution
+from .solvers.base import column_norms
 from .stages import stage
 from .systems import BlockSystem, SystemOptions, build_systems
 
@@ -105,6 +106,7 @@ class QNewton(torch.optim.Optimizer):
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
         self._success_probability: dict[str, float] = {}
+        self._solution_norm: dict[str, float] = {}
         # checks the model, the loss and the curvature's name before training starts
         check_model(model)
         as_loss(loss)
@@ -143,11 +145,15 @@ class QNewton(torch.optim.Optimizer):
         direction, logged, certified = torch.zeros_like(theta), [], True
         for block in systems:
             block.system.expected_success_probability = self._success_probability.get(block.system.name)
+            block.system.expected_norm = self._solution_norm.get(block.system.name)
+            block.system.seed = self.steps_taken  # a resumed run draws the same shots
         solved = self.scheduler.solve_many([block.system for block in systems])
         for block, (solution, plan) in zip(systems, solved, strict=True):
             system = block.system
             if solution.solver in QUANTUM and solution.success_probability:
                 self._success_probability[system.name] = solution.success_probability
+            if solution.solver in GUESSES_NORM and solution.solved:
+                self._solution_norm[system.name] = float(column_norms(solution.x, self.scheduler.backend)[0])
             direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(
                 theta.device
             )
@@ -203,7 +209,16 @@ class QNewton(torch.optim.Optimizer):
         return min(max(damping, self.damping_floor), LARGEST_DAMPING)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("model", "loss", "damping_floor", "steps_taken", "_success_probability", "options", "scheduler")
+        own = (
+            "model",
+            "loss",
+            "damping_floor",
+            "steps_taken",
+            "_success_probability",
+            "_solution_norm",
+            "options",
+            "scheduler",
+        )
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,6 +226,7 @@ class QNewton(torch.optim.Optimizer):
         state["newton"] = {
             "steps_taken": self.steps_taken,
             "success_probability": dict(self._success_probability),
+            "solution_norm": dict(self._solution_norm),
             "shapes": [list(p.shape) for p in self.param_groups[0]["params"]],
         }
         return state
@@ -227,6 +243,7 @@ class QNewton(torch.optim.Optimizer):
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "newton"})
         self.steps_taken = newton["steps_taken"]
         self._success_probability = dict(newton["success_probability"])
+        self._solution_norm = dict(newton.get("solution_norm", {}))  # absent before kernel reflection
 
 
 def _check_number(name: str, value: Any, default: float, zero: bool = False) -> None:
@@ -259,6 +276,7 @@ def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[st
         "degree": resources.get("degree"),
         "queries": solution.queries,
         "success_probability": solution.success_probability,
+        **shots(solution),
         "tolerance": system.tolerance,
         "relative_residual": solution.relative_residual,
         "ledger": solution.ledger,
@@ -269,6 +287,20 @@ def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[st
         "honest_predicted": _costs(plan.honest_costs),
         "break_even_gate_time": plan.break_even_gate_time,
         "honest_break_even_gate_time": plan.honest_break_even_gate_time,
+    }
+
+
+def shots(solution: Solution) -> dict[str, Any]:
+    """What a readout by shots took, over all rounds; amplitudes that were read exactly, or by no circuit, took none."""
+    rounds = [entry for entry in solution.history if "runs" in entry]
+    if not rounds:
+        return {"readout": "exact" if solution.queries else None}
+    return {
+        "readout": "shots",
+        "rounds": len(rounds),
+        "runs": sum(sum(entry["runs"]) for entry in rounds),
+        "preparations": sum(sum(entry["preparations"]) for entry in rounds),
+        "exact_readout_seconds": solution.resources.get("exact_readout_seconds"),
     }
 
 

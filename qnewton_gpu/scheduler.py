@@ -180,10 +180,13 @@ class Scheduler:
         return solution, plan
 
     def _charged(self, solution: Solution, system: LinearSystem, plan: Plan) -> Solution:
-        solution.projected_seconds = self._projected(solution, system, plan)
+        solution.projected_seconds = self._projected(solution, system, plan, self.readout)
+        if not self.readout.exact and solution.solver in QUANTUM:
+            # the same rounds, had their amplitudes been read as the hardware states it
+            solution.resources["exact_readout_seconds"] = self._projected(solution, system, plan, Readout())
         return solution
 
-    def _projected(self, solution: Solution, system: LinearSystem, plan: Plan) -> float:
+    def _projected(self, solution: Solution, system: LinearSystem, plan: Plan, readout: Readout) -> float:
         if solution.solver not in QUANTUM:
             return plan.costs[solution.solver].seconds
         return sum(
@@ -195,7 +198,7 @@ class Scheduler:
                 size=system.size,
                 nonzeros=system.operator.nonzeros,
                 epsilon=entry["epsilon"],
-                preparations=self.readout.preparations(system.unknowns),
+                preparations=readout.preparations(system.unknowns),
             ).seconds
             for entry in solution.history
             for p in entry["success_probability"]

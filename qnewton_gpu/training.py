@@ -17,6 +17,7 @@ from .costs import ClassicalMachine, CostModel, Hardware
 from .data import DataSet, load_data
 from .errors import ParameterError, RunFolderError
 from .optimizer import QNewton, StepReport
+from .readout import Readout
 from .runfolder import RunFolder, default_path
 from .scheduler import Scheduler
 from .simulation import RegisterBudget
@@ -47,6 +48,8 @@ class TrainConfig:
     tolerance: float = 1e-2
     max_queries: int = 10**6
     register_budget: RegisterBudget = field(default_factory=RegisterBudget)
+    precision: str = "double"
+    readout: Readout = field(default_factory=Readout)
     steps: int = 10
     batch_size: int | None = None
     seed: int = 0
@@ -83,6 +86,7 @@ class TrainConfig:
             chosen["hardware"] = Hardware(**chosen["hardware"])
             chosen["register_budget"] = RegisterBudget(**chosen["register_budget"])
             chosen["classical"] = ClassicalMachine(**chosen["classical"])
+            chosen["readout"] = Readout(**chosen["readout"])
             return cls(**chosen)
         except (KeyError, TypeError) as problem:
             raise RunFolderError(
@@ -124,6 +128,8 @@ class Training:
             config.backend,
             config.register_budget,
             cross_check=config.cross_check,
+            precision=config.precision,
+            readout=config.readout,
         )
         # made on the host, so that a seed means the same weights everywhere; from here on they stay on the device
         device = scheduler.backend.torch_device

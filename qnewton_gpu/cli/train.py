@@ -18,12 +18,14 @@ from . import INTERRUPTED, USAGE_ERROR
 from .interrupts import StopRequest, end_at_once_when_interrupted, stop_requests
 from .machines import (
     add_machine_arguments,
+    add_readout_arguments,
     add_simulation_arguments,
     budget_from,
     classical_from,
     computes_on,
     describe,
     hardware_from,
+    readout_from,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="continue the run in this folder; its config.json decides",
     )
     add_simulation_arguments(parser)
+    add_readout_arguments(parser)
     add_machine_arguments(parser)
     parser.epilog = (
         "Exit status: 0 done, 1 no step was accepted, 2 wrong input or a loss that is not finite, 130 interrupted, "
@@ -185,6 +188,8 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         tolerance=options.tolerance,
         max_queries=options.max_queries,
         register_budget=budget_from(options),
+        precision=options.precision,
+        readout=readout_from(options, options.seed),
         steps=10 if options.steps is None else options.steps,
         batch_size=options.batch_size,
         seed=options.seed,
@@ -204,6 +209,9 @@ def _introduce(training: Training) -> None:
     )
     print(computes_on(training.optimizer.scheduler.backend, config.backend))
     print(describe(config.model))
+    if not config.readout.exact:
+        shots = config.readout.shots_per_unknown
+        print(f"readout by shots: {shots} N for magnitudes and {shots} N for signs in every round, charged as they are")
     sys.stdout.flush()
 
 
@@ -214,13 +222,14 @@ def step_text(line: dict[str, Any], brief: bool = False) -> str:
     chosen = "+".join(s["solver"] for s in systems)
     honest = "+".join(s["honest_solver"] for s in systems)
     queries = sum(s["queries"] for s in systems)
+    runs = sum(s.get("runs", 0) for s in systems)
     projected = sum(s["projected_seconds"] or 0.0 for s in systems)
     failures = sorted({s["status"] for s in systems} - {"solved"})
     rejected = "" if line["accepted"] else "  REJECTED" + (f": {', '.join(failures)}" if failures else "")
     parts = [
         f"step {line['step'] + 1:3d}  loss {line['loss']:.4f}  accuracy {line['accuracy']:.4f}",
         f"damping {line['damping']:.2e}",
-        f"kappa {kappa:>8s}  {chosen:8s}  queries {queries:5d}",
+        f"kappa {kappa:>8s}  {chosen:8s}  queries {queries:5d}" + (f"  runs {runs:.1e}" if runs else ""),
         f"projected {projected:.2e} s  simulated {line['simulated_seconds']:.2f} s",
         f"honest: {honest}",
     ]
@@ -284,9 +293,22 @@ def summary(lines: list[dict[str, Any]], cross_check: float = 0.0) -> str:
     ]
     if failures:
         rows.insert(4, ("not solved", ", ".join(f"{status} {n}" for status, n in failures.items())))
+    if any("runs" in s for s in systems):
+        rows += _shots_rows(systems)
     if cross_check:
         rows.append(("cross-check", _cross_check_text(systems)))
     return table(("run", ""), rows)
+
+
+def _shots_rows(systems: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What reading the solutions took, and what the same circuits would take if amplitudes could just be read."""
+    read = [s for s in systems if "runs" in s]
+    runs, preparations = (sum(s[name] for s in read) for name in ("runs", "preparations"))
+    exact = sum(s["exact_readout_seconds"] or 0.0 for s in read)
+    return [
+        ("readout by shots", f"{runs:.3e} runs of circuits, {preparations:.3e} of them successful"),
+        ("with exact readout", f"{exact:.3e} s projected for the same circuits"),
+    ]
 
 
 def _cross_check_text(systems: list[dict[str, Any]]) -> str:

@@ -151,6 +151,10 @@ class RunLog:
         return self.total(self.series("simulated_seconds"))
 
     @property
+    def read_by_shots(self) -> list[LoggedSystem]:
+        return [system for system in self.systems if system.readout == "shots"]
+
+    @property
     def projected_seconds(self) -> float:
         return self.total(number(system.projected_seconds) for system in self.systems)
 

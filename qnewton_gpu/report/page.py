@@ -13,7 +13,7 @@ from typing import Any
 from . import figures
 from .log import TARGET_ACCURACY, RunLog, number
 from .style import CSS, clock, solver_badge
-from .tables import PROJECTED, SIMULATED, choices, count, figure_of, ledger, quantum_factors, solver_costs
+from .tables import PROJECTED, SIMULATED, choices, count, figure_of, ledger, quantum_factors, shots, solver_costs
 
 CURVATURES = {"ggn": "Gauss-Newton", "hessian": "Hessian", "fisher": "empirical Fisher"}
 FORMULA = "projected seconds = rounds × columns × repetitions × readout × (queries × depth + preparation) × gate time"
@@ -25,7 +25,7 @@ def page(log: RunLog) -> str:
     sections = [_header(log, title)]
     if log.systems:
         sections += [_learning(log), _conditioning(log), _choices(log), _projected(log), _simulated(log)]
-        sections += [_break_even(log)]
+        sections += [*([_shots(log)] if log.read_by_shots else []), _break_even(log)]
     elif log.steps:
         sections += [_learning(log)]
     sections += [_assumptions(log)]
@@ -63,7 +63,8 @@ def _header(log: RunLog, title: str) -> str:
         ),
         "solver": "chosen by the scheduler" if log.chosen_freely else f"{config.get('solver')}, asked for",
         "comparison": log.comparison + (", decides the choice" if log.chosen_freely else ""),
-        "gate time": f"{hardware.gate_time:.3g} s, stated; access {hardware.access}, readout {hardware.readout}",
+        "gate time": f"{hardware.gate_time:.3g} s, stated; access {hardware.access}",
+        "readout": _readout(log),
         "tolerance": f"{figure_of(config.get('tolerance'))} relative residual",
         "damping": f"{figure_of(config.get('damping'))} at the start",
         "weight decay": figure_of(config.get("weight_decay")),
@@ -81,6 +82,14 @@ def _header(log: RunLog, title: str) -> str:
         f"measured on the machine of the run, which simulated the quantum solver; {PROJECTED} seconds are what the "
         "stated machines would need. Steps are counted from 1 (steps.jsonl counts from 0).</p>\n</header>"
     )
+
+
+def _readout(log: RunLog) -> str:
+    """How amplitudes were read in the simulation, and what the projection charges for it."""
+    readout = log.config.get("readout") or {}
+    if readout.get("kind") != "shots":
+        return f"exact amplitudes of the simulation; charged as {log.model.hardware.readout}"
+    return f"{readout.get('shots_per_unknown')} shots an unknown for magnitudes, as many for signs; charged as run"
 
 
 def _summary(log: RunLog) -> str:
@@ -198,6 +207,25 @@ def _simulated(log: RunLog) -> str:
             "Wall-clock seconds of the named stages, without those of the stages inside them. They say how fast the "
             "simulation is, and nothing about a quantum computer.",
         ),
+    )
+
+
+def _shots(log: RunLog) -> str:
+    read = log.read_by_shots
+    runs, preparations = (log.total(number(getattr(s, name)) for s in read) for name in ("runs", "preparations"))
+    seconds, exact = (
+        log.total(number(getattr(s, name)) for s in read) for name in ("projected_seconds", "exact_readout_seconds")
+    )
+    ratio = f", {figure_of(seconds / exact)} times as much" if exact else ""
+    return _section(
+        f"What the shots cost {clock('projected')}",
+        f"<p>{_plural(len(read), 'solution')} took {figure_of(runs)} runs of circuits, {figure_of(preparations)} of "
+        f"them successful: {figure_of(seconds)} s projected, against {figure_of(exact)} s if the amplitudes of the "
+        f"same circuits could be read exactly{ratio}.</p>",
+        '<p class="note">Runs are counted as they were drawn: a failed one is repeated. The projected seconds are '
+        "those of the stated machine, with its amplitude amplification if it has any. A readout error is that of one "
+        "round, in units of the relative residual; the next round measures what it left, and mends it.</p>",
+        shots(log),
     )
 
 

@@ -172,6 +172,32 @@ def _factors(system: LoggedSystem, solver: str, comparison: str, cost: Record, f
     ]
 
 
+def shots(log: RunLog) -> str:
+    """What reading the solutions by shots took, system by system."""
+    systems = log.read_by_shots
+    shown = thin(systems, MAX_ROWS, lambda s: s.troubled)
+    headers = [
+        "#step", "=system", "#rounds", "#circuits that<br>succeeded", "#circuits<br>run", "#readout<br>error",
+        f"#{PROJECTED}<br>s", f"#{PROJECTED}, exact<br>readout, s", "#ratio",
+    ]  # fmt: skip
+    rows = []
+    for system in shown:
+        seconds, exact = number(system.projected_seconds), number(system.exact_readout_seconds)
+        cells = [
+            *_place(system),
+            count(system.rounds),
+            figure_of(system.preparations),
+            figure_of(system.runs),
+            figure_of((system.ledger or {}).get("readout"), ".1e"),
+            figure_of(seconds, missing="∞"),
+            figure_of(exact, missing="∞"),
+            figure_of(seconds / exact if seconds and exact else None),
+        ]
+        rows.append(("" if system.solved else "trouble", cells))
+    thinned = f"Thinned: {len(shown)} of {len(systems):,} systems are shown." if len(shown) < len(systems) else ""
+    return table(headers, rows, thinned)
+
+
 def ledger(log: RunLog) -> str:
     """The error ledger of every solution, in units of the relative residual."""
     shown, caption = _shown(log, lambda s: s.troubled)
@@ -185,4 +211,14 @@ def ledger(log: RunLog) -> str:
     return table(headers, rows, caption)
 
 
-__all__ = ["PROJECTED", "SIMULATED", "choices", "count", "figure_of", "ledger", "quantum_factors", "solver_costs"]
+__all__ = [
+    "PROJECTED",
+    "SIMULATED",
+    "choices",
+    "count",
+    "figure_of",
+    "ledger",
+    "quantum_factors",
+    "shots",
+    "solver_costs",
+]

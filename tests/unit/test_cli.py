@@ -116,6 +116,9 @@ def test_bad_files_name_the_argument_and_the_remedy(
         (["train", "--partition", "block"], "network, layer"),
         (["train", "--solver", "magic"], "qsvt"),
         (["train", "--steps", "0"], "steps"),
+        (["train", "--readout", "shot"], "exact, shots"),
+        (["train", "--readout", "shots", "--shots-per-unknown", "0"], "shots_per_unknown"),
+        (["train", "--precision", "half"], "precision"),
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--seed", "-1"], "seed"),
         (["train", "--hidden", "4,-1"], "hidden"),
@@ -298,6 +301,17 @@ def test_an_estimated_kappa_is_not_called_a_bound(tmp_path: Path, capsys: pytest
     assert main(["solve", str(tmp_path / "A.npz"), "--tolerance", "1e-2"]) == 0
     printed = capsys.readouterr().out
     assert "kappa estimate" in printed and "kappa bound" not in printed
+
+
+def test_a_run_by_shots_says_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shots = ["--readout", "shots", "--shots-per-unknown", "30", "--solver", "qsvt", "--out", str(tmp_path / "run")]
+    main([*SMALL_RUN, *shots])
+    printed = capsys.readouterr().out
+    assert "readout by shots: 30 N for magnitudes" in printed and "  runs " in printed
+    steps = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
+    runs = sum(s["runs"] for step in steps for s in step["systems"])
+    assert f"{runs:.3e} runs of circuits" in printed and "projected for the same circuits" in printed
+    assert "What the shots cost" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_calibration_is_frozen_into_the_run(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def a_system(step: int, name: str = "network", **changes: Any) -> dict[str, Any]
         "encoding": "gram" if solver == "qsvt" else None, "mode": "subspace", "alpha": 2.0, "polynomial_kappa": 6.4,
         "polynomial_kappa_on_grid": 6.7, "degree": 35 if solver == "qsvt" else None,
         "queries": 35 if solver == "qsvt" else 0, "success_probability": 0.026 if solver == "qsvt" else None,
+        "readout": "exact" if solver == "qsvt" else None,
         "tolerance": 1e-2, "relative_residual": 6e-3,
         "ledger": {"polynomial": 9e-3, "phases": 4e-15, "arithmetic": 5e-15, "readout": 0.0, "residual": 6e-3},
         "simulated_seconds": 0.04, "projected_seconds": seconds[solver],
@@ -193,6 +194,29 @@ def test_a_stage_of_the_timeline_says_what_the_log_knows_of_it(report: Any) -> N
     arguments = {event["name"]: event["args"] for event in trace["traceEvents"] if event.get("tid") == 2}
     assert arguments["solve"] == {"category": "layer1", "device_seconds": 0.09, "host_bytes": 24}
     assert arguments["verify"] == {"failed": True} and arguments["gradient"] == {}
+
+
+SHOTS = {"readout": "shots", "rounds": 2, "runs": 18_700_000, "preparations": 484_000, "solver": "qsvt"}
+
+
+@pytest.mark.parametrize("exact_seconds", [2e-3, None])
+def test_what_shots_cost_is_said_beside_exact_readout(exact_seconds: float | None, report: Any) -> None:
+    config = {"readout": {"kind": "shots", "shots_per_unknown": 100, "seed": 0}}
+    read = a_system(0, **SHOTS, projected_seconds=350.0, exact_readout_seconds=exact_seconds)
+    source, _ = report([a_step(0, [read, a_system(4)])], **config)
+    page = Page(source)
+    text = " ".join(page.text)
+    assert "What the shots cost" in text and "100 shots an unknown" in text
+    assert "1 solution took 1.87e+07 runs of circuits, 484,000 of them successful" in text
+    if exact_seconds is not None:
+        assert "350 s projected, against 0.002 s if" in text and "175,000 times as much" in text
+    rows = [line for line in source.splitlines() if "1.87e+07" in line and "<tr" in line]
+    assert len(rows) == 1  # the classical system took no shots
+
+
+def test_exact_readout_says_so_and_has_no_section_on_shots(report: Any) -> None:
+    source, _ = report([a_step(0)])
+    assert "What the shots cost" not in source and "exact amplitudes of the simulation" in source
 
 
 def test_the_two_clocks_and_every_part_are_there(report: Any) -> None:
