@@ -177,7 +177,12 @@ class LeastSquares:
         """x, and the numerical rank."""
         A, rhs = system.operator.dense(), system.residual(system.zeros())
         if system.damping:
-            A = xp.concatenate([A, system.damping * xp.eye(A.shape[1])])
+            unit = xp.eye(A.shape[1])
+            if (
+                system.damping >= system.bounds.upper
+            ):  # kappa(A^t A + d^2) <= 2, and rows of very different size hurt QR
+                return xp.linalg.solve(A.T @ A + system.damping**2 * unit, A.T @ system.rhs), len(unit)
+            A = xp.concatenate([A, system.damping * unit])
         tall = A.shape[0] >= A.shape[1]
         q, r = xp.linalg.qr(A if tall else A.T)
         pivots = abs(r.diagonal())

@@ -14,7 +14,7 @@ from qnewton_gpu.backends.cpu import CpuBackend
 
 RANDOM = np.random.default_rng(5)
 Q = np.linalg.qr(RANDOM.standard_normal((40, 40)))[0]
-SOLVERS = ["auto", "qsvt", "cholesky", "lu", "cg"]
+SOLVERS = ["auto", "qsvt", "cholesky", "lu", "cg", "qr"]
 
 
 def with_spectrum(*values: float) -> np.ndarray:

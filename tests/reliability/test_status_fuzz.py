@@ -64,11 +64,12 @@ def make_case(seed: int) -> Case:
     kind = KINDS[seed % len(KINDS)]
     large = seed % 40 == 7  # where bounds are estimates
     m = n = int(random.integers(101, 140) if large else random.integers(1, 17))
-    if kind in ("tall", "complex tall", "damped"):
-        m += int(random.integers(0 if kind == "damped" else 1, 12))
-    elif kind == "wide":
-        n += int(random.integers(1, 12))
-    complex_entries = kind in ("hermitian", "complex", "complex tall")
+    longer = int(random.integers(0 if kind == "damped" else 1, 12))
+    if kind in ("tall", "complex tall") or (kind == "damped" and random.random() < 0.5):
+        m += longer
+    elif kind in ("wide", "damped"):
+        n += longer
+    complex_entries = kind in ("hermitian", "complex", "complex tall") or (kind == "damped" and random.random() < 0.3)
     kappa = 1.0 if min(m, n) == 1 else 10 ** random.uniform(0, random.choice([3, 12]))
     values = spectrum(min(m, n), kappa, random)
     zeros = int(random.integers(1, 3)) if random.random() < 0.2 and min(m, n) > 4 else 0
@@ -90,9 +91,9 @@ def make_case(seed: int) -> Case:
     if consistent:
         b = U[:, values != 0] @ (U[:, values != 0].conj().T @ b)
     norm = float(np.linalg.norm(A, 2))
-    damping = norm * 10 ** random.uniform(-4, 0) if kind == "damped" else 0.0
+    damping = norm * 10 ** random.uniform(-8, 4) if kind == "damped" else 0.0
     if damping:
-        smallest = 0.0 if zeros else norm / kappa
+        smallest = 0.0 if zeros or m < n else norm / kappa
         kappa = float(np.hypot(norm, damping) / np.hypot(smallest, damping))
     tolerance = float(random.choice(TOLERANCES))
     return Case(kind, A, b, kappa, zeros > 0, consistent, tolerance, damping, bool(random.random() < 0.25))

@@ -80,6 +80,16 @@ def test_tikhonov_damping(matrix: np.ndarray, solver: str) -> None:
 
 
 @pytest.mark.parametrize("solver", ["qr", "cg"])
+@pytest.mark.parametrize("damping", [1e-40, 1e-6, 1e3, 1e50])
+def test_damping_far_from_the_norm_of_the_matrix(damping: float, solver: str) -> None:
+    for matrix in (TALL, WIDE):
+        b = B[: matrix.shape[0], 0]
+        solution = qn.solve(matrix, b, solver=solver, damping=damping, tolerance=1e-8)
+        exact = reference(matrix, b, 0.0 if damping < 1e-8 else damping)
+        assert solution.solved and agrees(solution.x, exact), solution.message
+
+
+@pytest.mark.parametrize("solver", ["qr", "cg"])
 def test_a_rank_deficient_least_squares_problem_has_the_solution_of_minimum_norm(solver: str) -> None:
     for matrix in (TALL @ np.diag([1.0, 1, 0, 1, 0]), np.vstack([WIDE, WIDE])):
         b = B[: matrix.shape[0], 0]

@@ -17,7 +17,7 @@ from qnewton_gpu.solvers.base import LEDGER
 RANDOM = np.random.default_rng(0)
 H = np.diag(np.linspace(1, 4, 9)) + 0.1
 B = RANDOM.standard_normal((9, 3))
-SOLVERS = pytest.mark.parametrize("solver", ["auto", "qsvt", "cholesky", "lu", "cg"])
+SOLVERS = pytest.mark.parametrize("solver", ["auto", "qsvt", "cholesky", "lu", "cg", "qr"])
 
 
 def solved(A: Any, b: Any, **options: Any) -> Any:

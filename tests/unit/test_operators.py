@@ -81,7 +81,7 @@ def test_rounding_asymmetry_is_averaged_and_more_is_a_general_matrix(convert: An
         as_symmetric(convert(H * (1 + 1j)), CPU)
 
 
-@pytest.mark.parametrize("solver", ["qsvt", "cholesky", "lu", "cg"])
+@pytest.mark.parametrize("solver", ["qsvt", "cholesky", "lu", "cg", "qr"])
 @pytest.mark.parametrize("convert", [np.array, sp.csr_array], ids=["dense", "sparse"])
 def test_a_solve_changes_neither_matrix_nor_right_hand_side(convert: Any, solver: str) -> None:
     A, b = convert(H), np.array([1.0, 2.0, 3.0])
