@@ -153,7 +153,7 @@ class Trajectory(Run):
             return run_sequences([self], backend)[0]
         if self.mode == "circuit":
             return _gates_with_errors(self, backend)
-        disturbed = Depolarised(self.encoding, self.struck, self.generator)
+        disturbed = Depolarised(self.encoding, self.struck, self.generator, backend)
         return run_sequences([replace(self, encoding=disturbed)], backend)[0]
 
 
@@ -166,8 +166,8 @@ class Depolarised:
     multiplies psi by i; its X would conjugate psi, which changes no average after the signs.
     """
 
-    def __init__(self, encoding: Any, struck: frozenset[int], generator: np.random.Generator) -> None:
-        self.encoding, self.struck, self.generator = encoding, struck, generator
+    def __init__(self, encoding: Any, struck: frozenset[int], generator: np.random.Generator, backend: Backend) -> None:
+        self.encoding, self.struck, self.generator, self.noise_backend = encoding, struck, generator, backend
         self.name = f"{encoding.name} with errors"  # under its own name a backend would run its kernels, without errors
         self.query = 0
 
@@ -182,7 +182,7 @@ class Depolarised:
         return psi
 
     def _error(self, psi: Any) -> Any:
-        backend, random, size = self.encoding.backend, self.generator, len(psi)
+        backend, random, size = self.noise_backend, self.generator, len(psi)
         sign = backend.asarray((1 - 2 * random.integers(2, size=size)).astype(np.int8))
         psi = sign[:, None] * backend.xp.roll(psi, int(random.integers(size)), axis=0)
         return 1j * psi if random.integers(2) else psi

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import CombinationError, ParameterError
@@ -66,6 +67,24 @@ def test_the_seed_decides(mode: str) -> None:
     one, same, another = (run_with_noise(run, NOISE, CPU, generator_for(s)).amplitudes for s in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, another)
+
+
+@pytest.mark.parametrize("solver", ["qsvt", "kernel_reflection"])
+@pytest.mark.parametrize("noise", [Noise(phase_error=2e-3), Noise(phase_bias=1e-3), Noise(depolarising=3e-4)])
+def test_refinement_works_around_a_little_noise(solver: str, noise: Noise) -> None:
+    A, b = H @ H + np.eye(5), START[:, 0]
+    solution = qn.solve(A, b, solver=solver, encoding="walk", noise=noise, tolerance=1e-6)
+    assert solution.solved, solution.message
+    assert np.linalg.norm(b - A @ solution.x) < 1.1e-6 * np.linalg.norm(b)
+    clean = qn.solve(A, b, solver=solver, encoding="walk", tolerance=1e-2)
+    assert clean.history[0]["success_probability"] != solution.history[0]["success_probability"]
+
+
+def test_too_much_noise_is_said_and_nothing_is_called_solved() -> None:
+    solution = qn.solve(H @ H + np.eye(5), START[:, 0], solver="qsvt", encoding="walk", noise=Noise(depolarising=0.3))
+    assert solution.status is qn.Status.NOT_CONVERGED and "noise" in solution.message
+    with pytest.raises(CombinationError, match=r"^noise: .*qsvt"):
+        qn.solve(H, START[:, 0], solver="cks", noise=Noise(phase_error=1e-3))
 
 
 def test_magnitudes_are_those_of_the_success_probability() -> None:
