@@ -72,7 +72,7 @@ def make_case(seed: int) -> Case:
     complex_entries = kind in ("hermitian", "complex", "complex tall") or (kind == "damped" and random.random() < 0.3)
     kappa = 1.0 if min(m, n) == 1 else 10 ** random.uniform(0, random.choice([3, 12]))
     values = spectrum(min(m, n), kappa, random)
-    zeros = int(random.integers(1, 3)) if random.random() < 0.2 and min(m, n) > 4 else 0
+    zeros = int(random.integers(1, 3)) if random.random() < 0.35 and min(m, n) > 4 else 0
     values[1 : 1 + zeros] = 0
     if kind in ("indefinite", "hermitian"):
         values *= random.choice([-1, 1], len(values))
@@ -168,7 +168,7 @@ def run(seeds: range, max_queries: int) -> Counter[tuple[str, str]]:
 
 
 def test_no_status_is_wrong_on_a_few_systems_of_every_kind() -> None:
-    counts = run(range(160), max_queries=300)
+    counts = run(range(180), max_queries=1000)
     assert {status for _, status in counts} >= {"SOLVED", "SINGULAR", "TOO_ILL_CONDITIONED", "TOO_MANY_QUERIES"}
 
 
