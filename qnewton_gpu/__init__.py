@@ -29,6 +29,8 @@ _NAMES = {
     "ClassicalMachine": "costs.hardware",
     "condition": "conditioning.condition",
     "RegisterBudget": "simulation",
+    "Readout": "readout",
+    "Noise": "noise",
     "SpectrumBounds": "conditioning.spectrum",
     "estimate_spectrum": "conditioning.spectrum",
     "prune_symmetric": "conditioning.pruning",
@@ -61,10 +63,12 @@ if TYPE_CHECKING:
     from .costs.model import CostModel
     from .encodings.base import BlockEncoding
     from .linear_solve import solve
+    from .noise import Noise
     from .operators import GramOperator, KroneckerOperator
     from .optimizer import QNewton, StepReport
     from .polynomials.inverse import inverse_polynomial
     from .polynomials.phases import phase_factors
+    from .readout import Readout
     from .scheduler import Plan, Scheduler
     from .simulation import RegisterBudget
     from .solvers.base import LinearSystem, Solution, Solver, Status
