@@ -23,7 +23,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench roofline clean
+.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench bench-solvers roofline clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3]'
@@ -57,6 +57,9 @@ record-signatures: $(CUDA_VENV)/.installed  ## write that record anew
 
 bench: $(VENV)/.installed  ## every table of benchmarks/
 	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+bench-solvers: $(VENV)/.installed  ## every solver and encoding against its prediction; gram against walk; warm norms
+	$(BIN)/python benchmarks/bench_solvers.py $(ARGS)
 
 roofline: $(if $(NEEDS_VENV),$(VENV)/.installed)  ## time the kernels on a GPU; BIN_PYTHON=python3 on a node without .venv
 	$(ON_GPU) profiling/roofline.py $(ARGS)

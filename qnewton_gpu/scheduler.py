@@ -237,7 +237,7 @@ def fallbacks(system: LinearSystem) -> tuple[str, ...]:
     """Direct solvers for this system, the cheapest first."""
     if system.normal:
         return ("qr",)
-    return ("cholesky", "lu") if system.operator.symmetric else ("lu", "qr")
+    return ("cholesky", "lu", "qr") if system.operator.symmetric else ("lu", "qr")
 
 
 def _break_even(model: CostModel, costs: dict[str, Cost]) -> float:

@@ -57,7 +57,9 @@ class Run:
     precision: str = "double"
     """Of the whole register: "double" (complex128) or "single" (complex64), in mode="fused"."""
     measured: bool = True
-    """False where another circuit goes on with these amplitudes: there is no readout in between."""
+    """False where only the success or failure of the circuit is of interest, and no amplitude is read."""
+    repeats: int = 1
+    """Runs that the solver makes of it; one simulation tells what all of them do."""
 
     @property
     def queries(self) -> int:

@@ -18,8 +18,8 @@ ENCODING_HELP = (
     "auto, walk, matching, banded, gram, two_sided, kronecker, dilation; for comparison pauli, sparse_access"
 )
 SOLVER_HELP = (
-    "auto (the scheduler), qsvt, qsvt_uniform, saddle_free, kernel_reflection, cks, hhl, adiabatic; "
-    "classical: cholesky, lu, cg, qr"
+    "auto (the scheduler); qsvt, qsvt_uniform, qsvt_pseudo_inverse, saddle_free, kernel_reflection, cks, hhl, "
+    "adiabatic; classical: cholesky, lu, cg, qr"
 )
 
 

@@ -12,6 +12,10 @@ from .base import LinearSystem, Solution, Solver, Status
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qsvt": ("qnewton_gpu.solvers.qsvt:QSVT", {}),
     "qsvt_uniform": ("qnewton_gpu.solvers.qsvt:QSVT", {"name": "qsvt_uniform", "polynomial": "uniform"}),
+    "qsvt_pseudo_inverse": (
+        "qnewton_gpu.solvers.qsvt:QSVT",
+        {"name": "qsvt_pseudo_inverse", "polynomial": "pseudo_inverse"},
+    ),
     "saddle_free": ("qnewton_gpu.solvers.saddle_free:SaddleFree", {}),
     "kernel_reflection": ("qnewton_gpu.solvers.kernel_reflection:KernelReflection", {}),
     "hhl": ("qnewton_gpu.solvers.hhl:HHL", {}),
@@ -42,4 +46,14 @@ def make_solver(name: str, **quantum_options: Any) -> Solver:
     return solver
 
 
-__all__ = ["CLASSICAL", "GUESSES_NORM", "QUANTUM", "SOLVERS", "LinearSystem", "Solution", "Solver", "Status", "make_solver"]
+__all__ = [
+    "CLASSICAL",
+    "GUESSES_NORM",
+    "QUANTUM",
+    "SOLVERS",
+    "LinearSystem",
+    "Solution",
+    "Solver",
+    "Status",
+    "make_solver",
+]

@@ -55,6 +55,8 @@ class LinearSystem:
     damping: float = 0.0
     seed: int = 0
     expected_norm: float | None = None
+    least_squares: bool = False
+    """x = A^+ b for a square A, too, with the relative residual of m != n."""
 
     @property
     def size(self) -> int:
@@ -68,8 +70,8 @@ class LinearSystem:
 
     @property
     def normal(self) -> bool:
-        """Whether x is defined by normal equations: m != n, or damping > 0."""
-        return self.damping > 0 or self.operator.shape[0] != self.operator.shape[1]
+        """Whether x is defined by normal equations: m != n, damping > 0, or asked for."""
+        return self.least_squares or self.damping > 0 or self.operator.shape[0] != self.operator.shape[1]
 
     @property
     def norm(self) -> float:

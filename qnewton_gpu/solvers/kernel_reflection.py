@@ -111,7 +111,7 @@ class KernelReflectionMethod(Method):
             details={"degree": polynomial.degree, "kappa_on_grid": polynomial.kappa, "norm_search_queries": searched},
         )
 
-    def _run(self, direction: Any, ratio: Any, phases: Any, measured: bool = True) -> Run:
+    def _run(self, direction: Any, ratio: Any, phases: Any, **options: Any) -> Run:
         xp = self.backend.xp
         encoding = KernelOf(
             extended(self.encoding, xp.minimum(1 / ratio, self.encoding.alpha)), direction, self.backend
@@ -119,7 +119,7 @@ class KernelReflectionMethod(Method):
         start = xp.zeros((len(direction) + 1, direction.shape[1]))
         start[-1] = 1.0
         precision = self.solver.precision_of(phases, self.mode)
-        return Run(encoding, phases.reflection, start, "right", self.mode, precision, measured)
+        return Run(encoding, phases.reflection, start, "right", self.mode, precision, **options)
 
     def _search(self, direction: Any) -> Generator[Program, Outcome, int]:
         """Bisect log t, each column for itself, by the majority of VOTES runs; returns the number of probes."""
@@ -130,7 +130,7 @@ class KernelReflectionMethod(Method):
         found, probes = np.zeros(columns, dtype=bool), 0
         ratio = np.sqrt(low * high)
         while not found.all() and probes < self.most_probes():
-            outcome = yield self._run(direction, self.backend.asarray(ratio), phases, measured=False)
+            outcome = yield self._run(direction, self.backend.asarray(ratio), phases, measured=False, repeats=VOTES)
             probes += 1
             p = np.clip(self.backend.to_numpy(outcome.success_probability), 0.0, 1.0)
             votes = generator.binomial(VOTES, p)

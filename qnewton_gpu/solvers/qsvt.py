@@ -8,8 +8,8 @@ Source: Gilyen, Su, Low, Wiebe, arXiv 1806.01838.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..backends.base import Backend
@@ -17,26 +17,36 @@ from ..backends.counting import count
 from ..circuit import qsvt_circuit
 from ..encodings.gram import GramEncoding
 from ..errors import CombinationError
-from ..polynomials import phases_for, round_up_to_grid, uniform_inverse_polynomial
+from ..polynomials import phases_for, pseudo_inverse_polynomial, round_up_to_grid, uniform_inverse_polynomial
 from ..simulation import Chain, Outcome, Program, Run
 from .base import LinearSystem
 from .formulations import Damped, FactorByFactor, Formulation, GramAnyRhs, GramPreimage, PseudoInverse, Symmetric
 from .quantum import Method, QuantumSolver, Round
+
+OTHER_POLYNOMIALS: dict[str, Callable[[float, float], Any]] = {
+    "uniform": uniform_inverse_polynomial,
+    "pseudo_inverse": pseudo_inverse_polynomial,
+}
 
 
 @dataclass(frozen=True)
 class QSVT(QuantumSolver):
     """QSVT on any encoding in any mode that the simulation has.
 
-    polynomial "residual" has the least degree for a relative residual, "uniform" for the absolute error of 1/x (odd
-    parity only). With certified bounds kappa is what they say; otherwise it grows while the residual does not fall,
-    which is safe: the residual polynomial damps what lies below 1/kappa and amplifies nothing.
+    polynomial "residual" has the least degree for a relative residual, "uniform" for the absolute error of 1/x;
+    "pseudo_inverse" drops the singular values below half of `bounds.lower`: least squares at a numerical rank. With
+    certified bounds kappa is what they say; otherwise it grows while the residual does not fall, which is safe: the
+    residual polynomial damps what lies below 1/kappa and amplifies nothing.
     """
 
     name: str = "qsvt"
     polynomial: str = "residual"
     any_operator: ClassVar[bool] = True
     noisy: ClassVar[bool] = True
+
+    def pose(self, system: LinearSystem) -> LinearSystem:
+        posed = super().pose(system)
+        return replace(posed, least_squares=True) if self.polynomial == "pseudo_inverse" else posed
 
     def method(self, system: LinearSystem, backend: Backend) -> QSVTMethod:
         encoding: Any = self.encode(system, backend)
@@ -52,8 +62,8 @@ class QSVT(QuantumSolver):
             formulation = FactorByFactor(encoding, system, backend)
         else:
             formulation = (Symmetric if encoding.symmetric else PseudoInverse)(encoding, system, backend)
-        if self.polynomial == "uniform" and (formulation.parity == "even" or system.damping):
-            problem = "the uniform polynomial is that of 1/x, and this system needs another function of A"
+        if self.polynomial in OTHER_POLYNOMIALS and (formulation.parity == "even" or system.damping):
+            problem = f"{self.name} is for 1/x, and this system needs another function of the matrix"
             raise CombinationError("solver", problem, "Use solver='qsvt'")
         return QSVTMethod(self, system, formulation, backend)
 
@@ -62,7 +72,8 @@ class QSVTMethod(Method):
     """The polynomial of a formulation, its phases and the circuits that apply it."""
 
     def __init__(self, solver: QSVT, system: LinearSystem, formulation: Formulation, backend: Backend) -> None:
-        self.formulation, self.uniform = formulation, solver.polynomial == "uniform"
+        self.formulation = formulation
+        self._other = OTHER_POLYNOMIALS.get(solver.polynomial)
         self._last: dict[str, Any] = {"degree": 0, "kappa_on_grid": round_up_to_grid(formulation.kappa)}
         self._phases: list[Any] = []
         super().__init__(solver, system, formulation.encoding, backend)
@@ -70,13 +81,17 @@ class QSVTMethod(Method):
     def first_kappa(self) -> float:
         return self.formulation.kappa
 
+    def split(self) -> tuple[float, int]:
+        # a round that makes x anew has to reach the tolerance on its own
+        return super().split() if self.formulation.continues else (min(self.system.tolerance, 0.5), 1)
+
     def kappa_of_system(self, kappa: float) -> float:
         return self.formulation.kappa_of_system(kappa)
 
     def polynomials(self, epsilon: float) -> list[Any]:
         """One for each circuit of a round; the relative errors of all add up to at most epsilon."""
         kappas = [round_up_to_grid(kappa) for kappa in self.formulation.kappas(self.kappa)]
-        build = uniform_inverse_polynomial if self.uniform else self.formulation.polynomial
+        build = self._other or self.formulation.polynomial
         return [build(kappa, epsilon / len(kappas)) for kappa in kappas]
 
     def queries(self, epsilon: float) -> int:

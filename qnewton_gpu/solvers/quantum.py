@@ -68,12 +68,16 @@ class Method(ABC):
     def __init__(self, solver: QuantumSolver, system: LinearSystem, encoding: Any, backend: Backend) -> None:
         self.solver, self.system, self.encoding, self.backend = solver, system, encoding, backend
         self.kappa = self.first_kappa()
-        epsilon, _ = solver.split(system.tolerance)
+        epsilon, _ = self.split()
         self.mode = solver.mode_for(encoding, self.queries(epsilon), system.rhs.shape[1], backend)
 
     def first_kappa(self) -> float:
         """alpha over the smallest |eigenvalue| (singular value) that is known."""
         return covered_kappa(self.encoding, self.system)
+
+    def split(self) -> tuple[float, int]:
+        """(epsilon of a round, number of rounds)."""
+        return self.solver.split(self.system.tolerance)
 
     def kappa_of_system(self, kappa: float) -> float:
         """The condition number of the matrix that this coverage belongs to."""
@@ -197,7 +201,7 @@ class QuantumSolver:
         """Projected seconds, before anything is run: the queries of `Method.queries`, and p from a solve before."""
         system = self.pose(system)
         method = self.method(system, backend)
-        epsilon, rounds = self.split(system.tolerance)
+        epsilon, rounds = method.split()
         p = system.expected_success_probability or self.expected_success(system) or FIRST_SUCCESS_PROBABILITY
         return model.quantum(
             self.name,
@@ -264,7 +268,7 @@ def count_round(method: Method, x: Any, residual: Any, epsilon: float) -> int:
             counter = CountingEncoding(part.encoding)
             one = backend.xp.ones((1, 1))
             replace(part, encoding=counter, start=one, mode="fused").execute(backend)
-            total += counter.queries
+            total += counter.queries * getattr(part, "repeats", 1)
         outcome = program.execute(backend)
 
 

@@ -84,7 +84,7 @@ class Refinement:
 
     def __init__(self, solver: QuantumSolver, system: LinearSystem, method: Method, backend: Backend) -> None:
         self.solver, self.system, self.method, self.backend = solver, system, method, backend
-        self.epsilon, _ = solver.split(system.tolerance)
+        self.epsilon, _ = method.split()
         self.first_queries = method.queries(self.epsilon)
         self.x = system.zeros()
         self.residual = system.rhs
@@ -217,14 +217,18 @@ class Refinement:
         )
 
     def _rayleigh(self) -> float:
-        """||H r||/(||H|| ||r||) for the worst column: an upper bound of |lambda|_min/||H||."""
+        """||A^t r||/(||A|| ||r||) for the worst column: an upper bound of the smallest singular value over ||A||.
+
+        Where x is defined by normal equations ||A g||/(||A|| ||g||), g = A^t r: all of r may be orthogonal to A.
+        """
         system = self.system
         worst = int(system.relative_residuals(self.residual).argmax())
         r = self.residual[:, worst : worst + 1]
-        scale = system.norm or self.method.encoding.alpha
-        symmetric = system.operator.symmetric and not system.normal
-        product = system.operator.matvec(r) if symmetric else system.normal_residual(r)
-        return float(column_norms(product, self.backend)[0] / (scale * column_norms(r, self.backend)[0]))
+        if system.normal:
+            r = system.normal_residual(r)
+        product = system.operator.matvec(r) if system.normal else system.operator.rmatvec(r)
+        scale = (system.norm or self.method.encoding.alpha) * column_norms(r, self.backend)[0]
+        return float(column_norms(product, self.backend)[0] / divisors(scale, self.backend))
 
     def _rounding_floor(self) -> float:
         """The relative residual that rounding leaves: a few eps (||H|| ||x|| + ||b||)/||b||."""

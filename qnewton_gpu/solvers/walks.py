@@ -229,7 +229,7 @@ class WalkMethod(Method):
         )
 
     def resources(self) -> dict[str, Any]:
-        epsilon, _ = self.solver.split(self.system.tolerance)
+        epsilon, _ = self.split()
         program = self.program(epsilon, None)
         return {"degree": program.degree, "kappa_on_grid": program.kappa}
 
