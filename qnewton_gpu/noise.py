@@ -41,7 +41,8 @@ REAL_PART_PAULI = {**REAL_PAULI, "y": np.array([[0, -1j], [1j, 0]]), "z": np.dia
 class Noise:
     """Standard deviation and bias of every phase, in radians, and the probability of depolarising after each query.
 
-    trajectories: how many pure states stand for the mixed one; a bias alone needs one. Raises ParameterError.
+    trajectories: how many pure states stand for the mixed one, of those with and of those without depolarising errors;
+    without random phases the latter are one. Raises ParameterError.
     """
 
     phase_error: float = 0.0
@@ -106,32 +107,64 @@ def run_with_noise(program: Run | Chain, noise: Noise, backend: Backend, generat
 
     `register()` is that of the last trajectory. Raises CombinationError, and what `run_sequences` raises.
     """
-    runs = program.runs if isinstance(program, Chain) else [program]
-    for run in runs:
+    for run in program.runs if isinstance(program, Chain) else [program]:
         noise.check(run.mode)
     if not noise:
         return program.execute(backend)
-    xp, clean = backend.xp, None
-    count = noise.trajectories if noise.random else 1
     amplitude, square, probability, norm = 0.0, 0.0, 0.0, 0.0
-    for _ in range(count):
-        wrong = [Trajectory.of(run, noise, generator) for run in runs]
-        if clean is not None and not noise.phase_error and not any(run.struck for run in wrong):
-            outcome = clean
-        else:
-            outcome = (Chain(wrong) if isinstance(program, Chain) else wrong[0]).execute(backend)
-            clean = clean if any(run.struck for run in wrong) else outcome
-        amplitude = amplitude + outcome.amplitudes / count
-        square = square + outcome.amplitudes**2 / count
-        probability = probability + outcome.success_probability / count
-        norm = norm + outcome.register_norm**2 / count
-    magnitude = xp.sqrt(square)
+    for weight, disturbed in trajectories(program, noise, generator):
+        outcome = disturbed.execute(backend)
+        amplitude = amplitude + weight * outcome.amplitudes
+        square = square + weight * outcome.amplitudes**2
+        probability = probability + weight * outcome.success_probability
+        norm = norm + weight * outcome.register_norm**2
+    magnitude = backend.xp.sqrt(square)
     return replace(
         outcome,
-        amplitudes=xp.where(amplitude < 0, -magnitude, magnitude),
+        amplitudes=backend.xp.where(amplitude < 0, -magnitude, magnitude),
         success_probability=probability,
-        register_norm=xp.sqrt(norm),
+        register_norm=backend.xp.sqrt(norm),
     )
+
+
+def trajectories(
+    program: Run | Chain, noise: Noise, generator: np.random.Generator
+) -> Iterator[tuple[float, Run | Chain]]:
+    """Programs that average, by their weights, to the program under noise.
+
+    Those without depolarising errors have the weight (1 - p)^Q together, which is exact, and those with at least one
+    have the rest, however rare they are. Without random phases one program stands for all that meet no error.
+    """
+    runs = program.runs if isinstance(program, Chain) else [program]
+    unharmed = (1 - noise.depolarising) ** program.queries
+    repeats = noise.trajectories if noise.phase_error else 1
+
+    def disturbed(struck: np.ndarray) -> Run | Chain:
+        firsts = np.cumsum([0, *(run.queries for run in runs)])
+        wrong = [
+            Trajectory.of(
+                run, noise, frozenset((struck[(first <= struck) & (struck < last)] - first).tolist()), generator
+            )
+            for run, first, last in zip(runs, firsts, firsts[1:], strict=False)
+        ]
+        return replace(program, runs=wrong) if isinstance(program, Chain) else wrong[0]
+
+    if unharmed > 0:
+        for _ in range(repeats):
+            yield unharmed / repeats, disturbed(np.empty(0, dtype=int))
+    if unharmed < 1:
+        for _ in range(noise.trajectories):
+            yield (1 - unharmed) / noise.trajectories, disturbed(some_errors(program.queries, noise, generator))
+
+
+def some_errors(queries: int, noise: Noise, generator: np.random.Generator) -> np.ndarray:
+    """The numbers of the queries that meet an error, given that at least one does."""
+    p, first = noise.depolarising, 0
+    if p < 1:  # a geometric number, given that it is below `queries`
+        below = generator.random() * -math.expm1(queries * math.log1p(-p))
+        first = min(int(math.log1p(-below) / math.log1p(-p)), queries - 1)
+    later = np.flatnonzero(generator.random(queries - first - 1) < p)
+    return np.concatenate([[first], first + 1 + later]).astype(int)
 
 
 @dataclass(frozen=True)
@@ -142,11 +175,10 @@ class Trajectory(Run):
     generator: Any = None
 
     @classmethod
-    def of(cls, run: Run, noise: Noise, generator: np.random.Generator) -> Trajectory:
-        struck = np.flatnonzero(generator.random(run.queries) < noise.depolarising)
+    def of(cls, run: Run, noise: Noise, struck: frozenset[int], generator: np.random.Generator) -> Trajectory:
         wrong = noise.phase_bias + noise.phase_error * generator.standard_normal(len(run.phases))
         kept = {f.name: getattr(run, f.name) for f in fields(Run)}
-        return cls(**{**kept, "phases": run.phases + wrong}, struck=frozenset(struck.tolist()), generator=generator)
+        return cls(**{**kept, "phases": run.phases + wrong}, struck=struck, generator=generator)
 
     def execute(self, backend: Backend) -> Outcome:
         if not self.struck:

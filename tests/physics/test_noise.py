@@ -9,7 +9,7 @@ import pytest
 
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
-from qnewton_gpu.noise import Noise, random_paulis, run_with_noise
+from qnewton_gpu.noise import Noise, random_paulis, run_with_noise, trajectories
 from qnewton_gpu.operators import GramOperator, as_operator
 from qnewton_gpu.readout import generator_for
 from qnewton_gpu.simulation import Run, run_sequence
@@ -32,8 +32,9 @@ def circuit(encoding_name: str, mode: str, n: int = 3, columns: int = 2) -> Run:
     return Run(encode(operator, CPU, encoding_name), PHASES, start / np.linalg.norm(start, axis=0), "right", mode)
 
 
-def trajectories(run: Run, noise: Noise, count: int, seed: int = 0) -> list[Any]:
-    """Outcomes of single trajectories."""
+def outcomes_of(run: Run, noise: Noise, count: int, seed: int = 0) -> list[Any]:
+    """Outcomes of single trajectories, which are all there is where nothing, or every query, meets an error."""
+    assert noise.depolarising in (0, 1)
     generator = generator_for(seed)
     assert noise.trajectories == 1
     return [run_with_noise(run, noise, CPU, generator) for _ in range(count)]
@@ -72,9 +73,11 @@ def test_trajectories_average_to_the_exact_channel(encoding_name: str, phase_err
     run, count = circuit(encoding_name, "fused", columns=1), 500
     expected = exact_channel(run, phase_error, p)
     assert np.trace(expected) == pytest.approx(1, abs=1e-12)
-    outcomes = trajectories(run, Noise(phase_error, depolarising=p, trajectories=1), count)
-    found = density([outcome.register()[:, 0] for outcome in outcomes])
-    # E ||found - expected||^2 = (1 - tr expected^2)/count, exactly
+    noise = Noise(phase_error, depolarising=p, trajectories=count)
+    drawn = [(weight, one.execute(CPU).register()) for weight, one in trajectories(run, noise, generator_for(0))]
+    assert sum(weight for weight, _ in drawn) == pytest.approx(1, abs=1e-12)
+    found = sum(weight * psi @ psi.conj().T for weight, psi in drawn)
+    # E ||found - expected||^2 = (1 - tr expected^2)/count without weights, and less with them
     deviation = np.sqrt(max(1 - np.trace(expected @ expected).real, 0.0) / count)
     assert np.linalg.norm(found - expected) < 3 * deviation + 1e-12
     if phase_error or p:
@@ -103,7 +106,7 @@ def test_depolarised_amplitudes_follow_the_closed_form_in_every_mode(encoding_na
 
 def test_complete_depolarising_leaves_every_amplitude_of_a_gate_program_alike() -> None:
     run = circuit("matching", "circuit", columns=1)
-    states = np.array([o.register()[:, 0] for o in trajectories(run, Noise(depolarising=1.0, trajectories=1), 400)])
+    states = np.array([o.register()[:, 0] for o in outcomes_of(run, Noise(depolarising=1.0, trajectories=1), 400)])
     size = states.shape[1]
     found = density(states)
     assert np.linalg.norm(found - np.eye(size) / size) < 3 * np.sqrt((1 - 1 / size) / len(states))
@@ -126,7 +129,7 @@ def test_wrong_phases_shrink_the_mean_amplitude(encoding_name: str, mode: str) -
     """E exp(i delta Z) = exp(-s^2/2) for each of Q + 1 phases, whatever the encoding."""
     run, s, count = circuit(encoding_name, mode), 0.5, 300
     clean = run_with_noise(run, Noise(), CPU, generator_for(0)).amplitudes
-    found = np.array([o.amplitudes for o in trajectories(run, Noise(s, trajectories=1), count)])
+    found = np.array([o.amplitudes for o in outcomes_of(run, Noise(s, trajectories=1), count)])
     expected = np.exp(-(QUERIES + 1) * s * s / 2) * clean
     deviation = found.std(axis=0) / np.sqrt(count)
     assert np.all(np.abs(found.mean(axis=0) - expected) < 5 * deviation)
