@@ -18,12 +18,15 @@ BIN_PYTHON ?= $(BIN)/python
 ON_GPU = PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" $(BIN_PYTHON)
 NEEDS_VENV = $(filter $(BIN)/python,$(BIN_PYTHON))
 CUDA_VENV := .venv-cuda
+# peers of the benchmarks: their pins exclude each other, and NWQLib needs Python 3.12; one that is missing is said so
+PYTHON312 ?= python3.12
+PEER_VENVS := .venv-peers/.installed .venv-qrisp/.installed .venv-nwqlib/.installed
 # one thread a test worker: workers that share their cores are slower than workers that do not
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench bench-solvers roofline clean
+.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench bench-solvers bench-peers roofline clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3]'
@@ -55,8 +58,11 @@ check-signatures: $(CUDA_VENV)/.installed  ## compare the record of the cuStateV
 record-signatures: $(CUDA_VENV)/.installed  ## write that record anew
 	$(CUDA_VENV)/bin/python tests/standins/record_signatures.py $(ARGS)
 
-bench: $(VENV)/.installed  ## every table of benchmarks/
-	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+bench: $(VENV)/.installed  ## every table of benchmarks/ but that of the peers
+	@set -e; for script in $(filter-out %/bench_peers.py,$(sort $(wildcard benchmarks/bench_*.py))); do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+bench-peers: $(VENV)/.installed $(PEER_VENVS)  ## qulacs, lightning, Aer, Qrisp, NWQLib on the same systems; ARGS="--limit 20"
+	$(BIN)/python benchmarks/bench_peers.py $(ARGS)
 
 bench-solvers: $(VENV)/.installed  ## every solver and encoding against its prediction; gram against walk; warm norms
 	$(BIN)/python benchmarks/bench_solvers.py $(ARGS)
@@ -82,6 +88,20 @@ $(CUDA_VENV)/.installed: constraints.txt
 	test -x $(CUDA_VENV)/bin/python || $(PYTHON) -m venv $(CUDA_VENV)
 	$(CUDA_VENV)/bin/python $(PIP) -c constraints.txt cupy-cuda13x cuquantum-python-cu13
 	touch $@
+
+.venv-peers/.installed: benchmarks/peers-constraints.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python $(PIP) -c $< qulacs pennylane pennylane_lightning qiskit qiskit-aer
+	touch $@
+
+.venv-qrisp/.installed:
+	$(PYTHON) -m venv .venv-qrisp
+	-.venv-qrisp/bin/python $(PIP) qrisp==0.9.10
+	touch $@
+
+.venv-nwqlib/.installed:
+	-$(PYTHON312) -m venv .venv-nwqlib && .venv-nwqlib/bin/python $(PIP) 'nwqlib[aer]==1.0.3.post2'
+	mkdir -p .venv-nwqlib && touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(PIP_INSTALL) -e '.[$*]'
