@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,3 +154,20 @@ def test_a_chain_of_circuits_is_disturbed_in_each_of_them() -> None:
     assert not np.allclose(noisy.amplitudes, plain.amplitudes, rtol=0, atol=1e-3)
     with pytest.raises(CombinationError, match=r"^mode: "):
         run_with_noise(Chain([run, circuit("subspace")]), NOISE, CPU, generator_for(0))
+
+
+def test_the_example_prints_and_draws_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).parents[2] / "examples" / "how_much_noise_can_a_solver_bear.py"
+    example = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("example", file))
+    monkeypatch.setitem(sys.modules, "example", example)
+    spec.loader.exec_module(example)
+    monkeypatch.setattr(example, "KAPPAS", (3, 4))
+    monkeypatch.setattr(example, "PHASE_ERRORS", (1e-4, 1.0))
+    monkeypatch.setattr(example, "DEPOLARISING", (1e-6,))
+    found = example.trials(trajectories=2, seed=0)
+    assert [trial.solution.solved for trial in found if trial.size < 1] == [True] * 8
+    assert found[1].first_residual > 10 * found[0].first_residual
+    lines = example.table(found).splitlines()
+    assert len(lines) == 17 and lines[0] == "error of every phase, rad, kappa 3" and "1e-06 in 3 rounds" in lines[2]
+    example.plot(found, str(tmp_path / "noise.png"))
+    assert (tmp_path / "noise.png").read_bytes().startswith(b"\x89PNG")
