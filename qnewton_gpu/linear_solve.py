@@ -114,7 +114,7 @@ def solve(
     system = _system(operator, rhs, bounds, tolerance, damping, chosen)
     solution = _solve(system, scheduler)
     given = getattr(operator, "given", None)
-    if given is not None and solution.solved:
+    if given is not None and solution.solved and scheduler.equation(solution.solver, system) is system:
         solution.relative_residual, _ = certify(replace(system, operator=given), solution.x, chosen)
         if not solution.relative_residual <= tolerance:
             # averaging the asymmetry of A away changed the system by more than the tolerance allows
@@ -122,7 +122,7 @@ def solve(
             solution = _solve_as_given(system, scheduler, solution)
     solution.x = form.restore(solution.x)
     solution.resources["bounds"] = system.bounds
-    _certify_as_returned(solution, system, form)
+    _certify_as_returned(solution, scheduler.equation(solution.solver, system), form)
     return solution
 
 

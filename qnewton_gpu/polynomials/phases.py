@@ -14,8 +14,6 @@ from typing import Protocol
 import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.linalg.blas import dtrsv
-from scipy.linalg.lapack import dpotrf
 
 from ..errors import ParameterError
 
@@ -159,6 +157,9 @@ def _strip_by_cholesky(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.nda
     Column k of L is a after the rotation of layer k, so L_kk = a_0 c_0...c_k and (L^-1 b)_k = gamma_k/(c_0...c_k); the
     layers make [T_a T_b] (p, q) the last column, with (p, q) of norm 1, so it is the solution of least norm.
     """
+    from scipy.linalg.blas import dtrsv
+    from scipy.linalg.lapack import dpotrf  # scipy.linalg takes 0.2 s to import, and predictions need no phases
+
     n = len(a)
     padded = np.zeros((2, 2 * n - 1))
     padded[:, n - 1 :] = a, b

@@ -44,9 +44,8 @@ class QSVT(QuantumSolver):
     any_operator: ClassVar[bool] = True
     noisy: ClassVar[bool] = True
 
-    def pose(self, system: LinearSystem) -> LinearSystem:
-        posed = super().pose(system)
-        return replace(posed, least_squares=True) if self.polynomial == "pseudo_inverse" else posed
+    def equation(self, system: LinearSystem) -> LinearSystem:
+        return replace(system, least_squares=True) if self.polynomial == "pseudo_inverse" else system
 
     def method(self, system: LinearSystem, backend: Backend) -> QSVTMethod:
         encoding: Any = self.encode(system, backend)

@@ -148,11 +148,16 @@ class QuantumSolver:
         check_mode(self.mode, encoding.name)
         return encoding
 
+    def equation(self, system: LinearSystem) -> LinearSystem:
+        """The system whose residual certifies x, where this solver is for another one than A x = b."""
+        return system
+
     def pose(self, system: LinearSystem) -> LinearSystem:
-        """The system that is put to the circuits, and certified: of a square A often [[0, A], [A^t, 0]].
+        """The system that is put to the circuits: of a square A often [[0, A], [A^t, 0]].
 
         Raises CombinationError where this solver or encoding cannot serve the operator.
         """
+        system = self.equation(system)
         operator = system.operator
         if operator.symmetric or (self.any_operator and self.encoding in ("auto", *GENERAL)):
             if isinstance(operator, GramOperator) and not self.any_operator:

@@ -77,7 +77,7 @@ class SaddleFree(QSVT):
 
     name: str = "saddle_free"
 
-    def pose(self, system: LinearSystem) -> LinearSystem:
+    def equation(self, system: LinearSystem) -> LinearSystem:
         H = system.operator
         if isinstance(H, AbsoluteValue):
             return system

@@ -173,11 +173,13 @@ def test_whichever_was_planned_the_others_are_tried_once(
 
 
 def test_where_nothing_helps_the_first_of_the_nearest_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler, called = scripted(monkeypatch, {"qsvt": Status.SINGULAR, "cholesky": BAD, "lu": BAD}, model=QUANTUM_WINS)
+    scheduler, called = scripted(
+        monkeypatch, {"qsvt": Status.SINGULAR, "cholesky": BAD, "lu": BAD, "qr": BAD}, model=QUANTUM_WINS
+    )
     solution, plan = scheduler.solve(system(n=20))
-    assert called == ["qsvt", "cholesky", "lu"]
+    assert called == ["qsvt", "cholesky", "lu", "qr"]
     assert solution.status is Status.SINGULAR and solution.message == "qsvt as told."
-    assert len(plan.fallbacks) == 2 and solution.simulated_seconds == 3.0
+    assert len(plan.fallbacks) == 3 and solution.simulated_seconds == 4.0
 
 
 def test_a_forced_solver_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

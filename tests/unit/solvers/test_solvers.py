@@ -51,7 +51,7 @@ def test_a_registered_solver_is_what_its_name_says(name: str) -> None:
 
 
 def test_an_unknown_solver_lists_the_valid_ones() -> None:
-    with pytest.raises(UnknownNameError, match="auto, qsvt, .*hhl, cks, adiabatic, cholesky, lu, cg"):
+    with pytest.raises(UnknownNameError, match=r"auto, qsvt, .*hhl, cks, adiabatic, cholesky, lu, cg"):
         make_solver("magic")
 
 
