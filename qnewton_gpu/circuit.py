@@ -172,6 +172,20 @@ def qsvt_circuit(block: Circuit, system_qubits: int, phases: np.ndarray) -> Circ
     return Circuit(block.num_qubits + 1, list(qsvt_gates(block.gates, block.num_qubits, system_qubits, phases)))
 
 
+def branch_gates(block: Sequence[Any], block_qubits: int, system_qubits: int, phases: np.ndarray) -> Iterator[Any]:
+    """What `qsvt_gates` do where the real-part qubit is |0>, but for the factor exp(-i sum phases): psi_phi.
+
+    Where it is |1> they leave psi_(-phi), the complex conjugate, because the block and the start are real: one of the
+    two is all that has to be simulated.
+    """
+    ancilla, *others = range(system_qubits, block_qubits)
+    for k, phi in enumerate(phases[::-1]):
+        if k:
+            yield from block
+        phase = np.diag([cmath.exp(2j * float(phi)), 1.0])
+        yield MatrixGate("controlled_phase", phase, (ancilla,), tuple(others), (0,) * len(others))
+
+
 def qsvt_gates(block: Sequence[Any], block_qubits: int, system_qubits: int, phases: np.ndarray) -> Iterator[Any]:
     """The gates of `qsvt_circuit` one by one, so that no memory grows with the degree; `block` may be fused gates."""
     ancillas, real_part = tuple(range(system_qubits, block_qubits)), block_qubits

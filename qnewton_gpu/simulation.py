@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from .backends.base import Backend, Side
-from .circuit import qsvt_gates
+from .circuit import branch_gates
 from .encodings import WITH_GATES
 from .encodings.base import BlockEncoding, EncodedProducts, other
 from .errors import CombinationError, NotEnoughMemoryError, ParameterError, UnknownNameError
@@ -80,7 +80,7 @@ class Run:
         """Memory that this run takes in a mode; a gate program has 2^qubits amplitudes."""
         encoding, register_size = self.encoding, self.encoding.register_size
         if mode == "circuit":
-            register_size = 2 << (encoding.system_qubits + encoding.ancilla_qubits)
+            register_size = 1 << (encoding.system_qubits + encoding.ancilla_qubits)
         return predicted_bytes(mode, encoding.operator.shape[0], register_size, self.start.shape[1], backend)
 
 
@@ -327,8 +327,8 @@ def _whole_register(run: Run, backend: Backend) -> tuple[Any, Any]:
         if k:
             psi, side = encoding.reflect(psi), other(side)
         v = encoding.lower(psi, side)
-        psi = cmath.exp(-1j * phi) * (psi + (cmath.exp(2j * phi) - 1) * encoding.lift(v, side))
-        psi = psi.astype(run.dtype, copy=False)
+        psi = (psi + encoding.lift((cmath.exp(2j * phi) - 1) * v, side)).astype(run.dtype, copy=False)
+    psi *= cmath.exp(-1j * math.fsum(run.phases))  # the factors exp(-i phi) are common: one multiplication at the end
     return psi, encoding.lower(psi, side)
 
 
@@ -337,17 +337,22 @@ def _circuit(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
 
 
 def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
-    """The gate program on 2^qubits amplitudes; N is padded with zeros, and the flag qubits have to be found in |0>."""
-    encoding, n = run.encoding, run.start.shape[0]
+    """`qsvt_circuit` on 2^qubits amplitudes; N is padded with zeros, and the flag qubits have to be found in |0>.
+
+    The branches psi_phi and psi_(-phi) of the real-part qubit are conjugate, so one is run; between its two Hadamard
+    gates they become Re psi_phi in |0> and i Im psi_phi in |1>.
+    """
+    encoding, n, xp = run.encoding, run.start.shape[0], backend.xp
     block = encoding.circuit()
-    state = backend.state_vector(run.start, block.num_qubits + 1)
-    state.run(qsvt_gates(state.fuse(block), block.num_qubits, encoding.system_qubits, run.phases))
+    state = backend.state_vector(run.start, block.num_qubits)
+    state.run(branch_gates(state.fuse(block), block.num_qubits, encoding.system_qubits, run.phases))
+    psi = cmath.exp(-1j * math.fsum(run.phases)) * state.amplitudes
     return Outcome(
-        amplitudes=state.amplitudes[:n].real,
-        success_probability=state.probability(range(encoding.system_qubits, block.num_qubits + 1)),
-        register_norm=backend.xp.sqrt(state.probability(())),
+        amplitudes=psi[:n].real,
+        success_probability=(psi[: 1 << encoding.system_qubits].real ** 2).sum(axis=0),
+        register_norm=xp.sqrt((psi.real**2 + psi.imag**2).sum(axis=0)),
         queries=run.queries,
-        register=lambda: state.amplitudes,
+        register=lambda: xp.concatenate([psi.real.astype(psi.dtype), 1j * psi.imag]),
     )
 
 

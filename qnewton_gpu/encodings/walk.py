@@ -106,7 +106,7 @@ class WalkEncoding(ExplicitSymmetric):
 
     def lift(self, v: Any, side: Side = "right") -> Any:
         amplitude, row, *_ = self._slots
-        return amplitude * v[row]
+        return amplitude * v.take(row, axis=0)
 
     def lower(self, psi: Any, side: Side = "right") -> Any:
         amplitude, _, first, *_ = self._slots
@@ -114,4 +114,4 @@ class WalkEncoding(ExplicitSymmetric):
 
     def reflect(self, psi: Any) -> Any:
         *_, gather, sign = self._slots
-        return sign * psi[gather]
+        return sign * psi.take(gather, axis=0)
