@@ -43,12 +43,10 @@ class DilationEncoding(ExplicitSymmetric):
         return psi[: psi.shape[0] // 2]
 
     def reflect(self, psi: Any) -> Any:
-        n = psi.shape[0] // 2
-        top, bottom = psi[:n], psi[n:]
-        product, B = self.backend.real_product, self._complement
-        return self.backend.xp.concatenate(
-            [self.matvec(top) + product(B, bottom), product(B, top) - self.matvec(bottom)]
-        )
+        xp, columns = self.backend.xp, psi.shape[1]
+        halves = xp.concatenate(xp.split(psi, 2), axis=1)  # side by side, so that each matrix is read once
+        A, B = self.matvec(halves), self.backend.real_product(self._complement, halves)
+        return xp.concatenate([A[:, :columns] + B[:, columns:], B[:, :columns] - A[:, columns:]])
 
     def circuit(self) -> Circuit:
         """U as one dense gate, its ancilla the most significant qubit; N is padded to a power of two with zero rows."""
