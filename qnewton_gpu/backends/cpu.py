@@ -49,6 +49,8 @@ class CpuBackend:
             return matrix @ vectors
         # k complex columns are 2k real ones: the matrix is read once and never made complex
         n, k = vectors.shape
+        if k == 1 and isinstance(matrix, np.ndarray):
+            return _two_products(matrix, vectors)
         real = np.ascontiguousarray(vectors, dtype=np.complex128).view(np.float64).reshape(n, 2 * k)
         return (matrix @ real).view(np.complex128).reshape(matrix.shape[0], k)
 
@@ -198,6 +200,9 @@ def _multiply(matrix: np.ndarray, part: np.ndarray, axes: Sequence[int]) -> None
                 part[(slice(None),) * axes[0] + (value,)] *= factor
         return
     moved, grouped = _grouped(part, axes)
+    if grouped.shape[0] == grouped.shape[2] == 1 and not np.iscomplexobj(matrix):
+        moved[...] = _two_products(matrix, grouped[0]).reshape(moved.shape)
+        return
     moved[...] = _product(matrix, grouped).reshape(moved.shape)
 
 
@@ -208,6 +213,14 @@ def _product(matrix: Any, vectors: np.ndarray) -> np.ndarray:
     if vectors.strides[-1] != vectors.itemsize:
         vectors = np.ascontiguousarray(vectors)
     return (matrix @ vectors.view(np.float64)).view(np.complex128)
+
+
+def _two_products(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """A dense real matrix times one complex column, (N, 1): BLAS packs a matrix for a product with two columns."""
+    product = np.empty((matrix.shape[0], 1), dtype=np.complex128)
+    product.real[:, 0] = matrix @ np.ascontiguousarray(vector.real[:, 0])
+    product.imag[:, 0] = matrix @ np.ascontiguousarray(vector.imag[:, 0])
+    return product
 
 
 def _apply_under_state(gate: StateControlledGate, part: np.ndarray, axes: dict[int, int]) -> None:
