@@ -15,7 +15,7 @@ from .curvature.base import check_model
 from .curvature.losses import as_loss
 from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
 from .scheduler import Plan, Scheduler
-from .solvers import GUESSES_NORM, QUANTUM, Solution
+from .solvers import ABSOLUTE, GUESSES_NORM, QUANTUM, Solution
 from .solvers.base import column_norms
 from .stages import stage
 from .systems import BlockSystem, SystemOptions, build_systems
@@ -101,8 +101,9 @@ class QNewton(torch.optim.Optimizer):
         _check_number("weight_decay", weight_decay, 1e-4, zero=True)
         _check_number("lr", lr, 1.0)
         self.options = SystemOptions(
-            curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance
-        )
+            curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance,
+            definite=self.scheduler.solver not in ABSOLUTE,
+        )  # fmt: skip
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
         self._success_probability: dict[str, float] = {}

@@ -28,7 +28,10 @@ PARTITIONS = ("network", "layer")
 
 @dataclass(frozen=True)
 class SystemOptions:
-    """How the linear systems of a step are made. `encoding` "auto" is gram wherever a factor is known."""
+    """How the linear systems of a step are made. `encoding` "auto" is gram wherever a factor is known.
+
+    definite: whether an indefinite matrix is shifted until it is definite, or left to a solver of |H| x = b.
+    """
 
     curvature: str = "ggn"
     partition: str = "network"
@@ -37,6 +40,7 @@ class SystemOptions:
     compensate: str | None = "diagonal"
     scaling: str = "none"
     tolerance: float = 1e-2
+    definite: bool = True
 
     def __post_init__(self) -> None:
         if self.partition not in PARTITIONS:
@@ -197,6 +201,7 @@ def _explicit_system(
             density=options.density,
             compensate=options.compensate,
             damping=total,
+            definite=options.definite,
             semidefinite=curvature.semidefinite,
             scaling=options.scaling,
             backend=backend,

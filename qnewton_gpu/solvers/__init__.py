@@ -30,6 +30,8 @@ CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical:" i
 QUANTUM = tuple(name for name in SOLVERS if name not in CLASSICAL)
 GUESSES_NORM = ("kernel_reflection",)
 """Solvers that need fewer queries where ||x|| of a similar system is known."""
+ABSOLUTE = ("saddle_free",)
+"""Solvers of |A| x = b, to which an indefinite A is given as it is."""
 
 
 def make_solver(name: str, **quantum_options: Any) -> Solver:
@@ -47,6 +49,7 @@ def make_solver(name: str, **quantum_options: Any) -> Solver:
 
 
 __all__ = [
+    "ABSOLUTE",
     "CLASSICAL",
     "GUESSES_NORM",
     "QUANTUM",
