@@ -13,7 +13,7 @@ from typing import Any
 from ..backends.base import Backend
 from ..encodings.base import BlockEncoding
 from ..errors import CombinationError
-from ..operators import MatrixOperator
+from ..operators import GramOperator, KroneckerOperator
 from ..polynomials import Parity, absolute_inverse_polynomial, round_up_to_grid
 from .base import LinearSystem
 from .formulations import Symmetric
@@ -29,7 +29,7 @@ class AbsoluteValue:
 
     symmetric = True
 
-    def __init__(self, H: MatrixOperator, alpha: float, kappa: float, error: float) -> None:
+    def __init__(self, H: Any, alpha: float, kappa: float, error: float) -> None:
         self.H, self.alpha, self.kappa, self.error = H, alpha, kappa, error
         self.backend, self.shape, self.nonzeros = H.backend, H.shape, H.nonzeros
         self.product_flops, self.product_bytes = H.product_flops, H.product_bytes
@@ -81,7 +81,8 @@ class SaddleFree(QSVT):
         H = system.operator
         if isinstance(H, AbsoluteValue):
             return system
-        if not isinstance(H, MatrixOperator) or system.damping:
+        # not by type alone: `qnewton estimate` states systems that have no matrix
+        if not H.symmetric or isinstance(H, (GramOperator, KroneckerOperator)) or system.damping:
             problem = "saddle_free needs an explicit symmetric matrix, and no damping"
             raise CombinationError("solver", problem, "Pass a symmetric A, or use solver='qsvt'")
         encoding = super().encode(system, H.backend)
