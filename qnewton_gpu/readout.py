@@ -22,7 +22,9 @@ from .errors import ParameterError, UnknownNameError
 
 READOUTS = ("exact", "shots")
 LEAST_PROBABILITY = 1e-290  # below it squares of amplitudes underflow
-MOST_FAILURES = 2.0**62  # int64 counts runs; no circuit with so small a success probability is worth waiting for
+MOST_FAILURES = (
+    2.0**61
+)  # int64 counts runs, twice so many; no circuit with so small a success probability is worth waiting for
 
 
 def generator_for(seed: int, *path: int | str) -> np.random.Generator:

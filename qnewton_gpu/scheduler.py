@@ -194,20 +194,31 @@ class Scheduler:
     def _projected(self, solution: Solution, system: LinearSystem, plan: Plan, readout: Readout) -> float:
         if solution.solver not in QUANTUM:
             return plan.costs[solution.solver].seconds
-        return sum(
-            self.model.quantum(
+        asked: Any = self._solvers[solution.solver]
+        posed = asked.pose(system)  # what was run, of a square A often [[0, A], [A^t, 0]]
+
+        def seconds(queries: float, rounds: int, p: float, epsilon: float, preparations: float | None) -> float:
+            return self.model.quantum(
                 solution.solver,
-                queries=entry["queries"],
-                rounds=1,
+                queries=queries,
+                rounds=rounds,
                 success_probability=p,
-                size=system.size,
-                nonzeros=system.operator.nonzeros,
-                epsilon=entry["epsilon"],
-                preparations=readout.preparations(system.unknowns),
+                size=posed.size,
+                nonzeros=posed.operator.nonzeros,
+                epsilon=epsilon,
+                preparations=preparations,
             ).seconds
-            for entry in solution.history
-            for p in entry["success_probability"]
-        )
+
+        total = 0.0
+        for entry in solution.history:
+            # runs of a norm search come once, whatever is read of the circuit after it
+            searched, runs = entry.get("norm_search_queries", 0), entry.get("norm_search_runs", 0)
+            search = seconds(searched / runs, runs, 1.0, 1.0, 1.0) if runs else 0.0
+            read = [n for n in entry["preparations"] if n] if not readout.exact and "preparations" in entry else None
+            for column, p in enumerate(entry["success_probability"]):
+                preparations = read[column] if read and column < len(read) else None
+                total += search + seconds(entry["queries"] - searched, 1, p, entry["epsilon"], preparations)
+        return total
 
     def is_cross_checked(self, step: int, name: str, solution: Solution) -> bool:
         """Whether a solved system is among the fraction `cross_check`: (step, name) decide, so every rerun agrees."""

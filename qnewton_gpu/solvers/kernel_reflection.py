@@ -25,6 +25,7 @@ from ..readout import generator_for
 from ..simulation import Outcome, Program, Run
 from .base import LinearSystem, column_norms, divisors
 from .quantum import Method, QuantumSolver, Round
+from .refinement import STAGNATION
 
 VOTES = 9
 PROBE_ERROR = 0.1
@@ -98,17 +99,26 @@ class KernelReflectionMethod(Method):
         # rounding may take q out of (0, 1) where the guess is far off
         q = xp.clip((1 + gain * out[-1]) / 2, 1e-12, 1 - 1e-12)
         self.ratio = backend.to_numpy(ratio * xp.sqrt((1 - q) / q))
+        # with a guess far too small e/q promises little: such a round tells the norm, while that still grows
+        missed = (norms > 0) & (polynomial.relative_error > STAGNATION * q)
+        again = bool((missed & (backend.asarray(self._clipped(self.ratio)) > 1.1 * ratio)).any())
         self._rounds += 1
         searched = probes * VOTES * self.probe().degree
         return Round(
             # x/||b|| = t (E e)[:N]/(E e)[N] with F = 2E - 1: scaled so that the last row of H' holds exactly
-            x=x + norms * (ratio * gain / (2 * q)) * out[:-1],
+            x=xp.where(missed & again, x, x + norms * (ratio * gain / (2 * q)) * out[:-1]),
             outcome=replace(outcome, success_probability=(out[:-1] ** 2).sum(axis=0)),
             active=norms > 0,
             queries=outcome.queries + searched,
+            again=again,
             errors={"polynomial": epsilon, "phases": phases.error * gain},
             gain=gain * float((ratio / (2 * q)).max()) * self.system.norm,
-            details={"degree": polynomial.degree, "kappa_on_grid": polynomial.kappa, "norm_search_queries": searched},
+            details={
+                "degree": polynomial.degree,
+                "kappa_on_grid": polynomial.kappa,
+                "norm_search_queries": searched,
+                "norm_search_runs": probes * VOTES,
+            },
         )
 
     def _run(self, direction: Any, ratio: Any, phases: Any, **options: Any) -> Run:

@@ -58,6 +58,8 @@ class Round:
     """Contributions to the error ledger: polynomial, phases, readout; in units of the relative residual."""
     gain: float = 1.0
     """What an error of the register's amplitudes is multiplied by in x."""
+    again: bool = False
+    """Columns of x were kept, because the round only told what the next one needs to know."""
     details: dict[str, Any] = field(default_factory=dict)
     """For the history: degree, kappa_on_grid, ..."""
 

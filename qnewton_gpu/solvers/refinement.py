@@ -126,7 +126,8 @@ class Refinement:
                 return refusal
             before, step_before = self.error, self.correction
             best = (self.x, self.residual, self.error)
-            self._take(epsilon, (yield from method.round(self.x, self.residual, epsilon)))
+            taken = yield from method.round(self.x, self.residual, epsilon)
+            self._take(epsilon, taken)
             if not self.drift <= LARGEST_DRIFT:
                 return Status.NOT_CONVERGED, (
                     f"The norm of the simulated register is off by {self.drift:.1e}: the encoding is no isometry, "
@@ -134,6 +135,9 @@ class Refinement:
                 )
             if self.error <= system.tolerance:
                 return Status.SOLVED, f"The relative residual {self.error:.2e} is within {system.tolerance:.1e}."
+            if taken.again:
+                self.correction = step_before
+                continue
             # an error of x may grow by kappa on its way into the residual: disturbed rounds are judged by x itself
             converging = self.solver.disturbed and self.correction < STAGNATION * step_before
             if self.error < STAGNATION * before:

@@ -120,6 +120,7 @@ def scripted(
 
         class Told:
             predict = staticmethod(real.predict)
+            pose = staticmethod(getattr(real, "pose", None))
 
             @staticmethod
             def solve(system: LinearSystem, backend: Any) -> Solution:
