@@ -28,6 +28,8 @@ from .quantum import Method, QuantumSolver, Round
 from .refinement import STAGNATION
 
 VOTES = 9
+CLEAR = (2, VOTES - 3)
+"""Votes that tell ||x||/t. A t far too large wins with probability 0.96 only, and 7 votes of 9 happen then, too."""
 PROBE_ERROR = 0.1
 CLOSE = 4.0
 """Factor between the ends of a norm search at which it stops."""
@@ -145,10 +147,10 @@ class KernelReflectionMethod(Method):
             p = np.clip(self.backend.to_numpy(outcome.success_probability), 0.0, 1.0)
             votes = generator.binomial(VOTES, p)
             q = np.clip(votes / VOTES, 0.5 / VOTES, 1 - 0.5 / VOTES) * (phases.sup_norm / phases.scale) ** 2
-            clear = (votes >= 2) & (votes <= VOTES - 2)
+            clear = (votes >= CLEAR[0]) & (votes <= CLEAR[1])
             estimate = ratio * np.sqrt(np.maximum(1 - q, 0.02) / q)
-            low = np.where(~found & (votes < 2), ratio, low)  # e_(N+1) is hardly in the kernel: t is too small
-            high = np.where(~found & (votes > VOTES - 2), ratio, high)
+            low = np.where(~found & (votes < CLEAR[0]), ratio, low)  # e_(N+1) is hardly in the kernel: t is too small
+            high = np.where(~found & (votes > CLEAR[1]), ratio, high)
             ratio = np.where(found, ratio, np.where(clear, estimate, np.sqrt(low * high)))
             found |= clear | (high / low < CLOSE)
         self.ratio = ratio

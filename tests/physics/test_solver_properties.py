@@ -71,7 +71,7 @@ def check(name: str, A: np.ndarray, b: np.ndarray, tolerance: float, **options: 
     if solution.history:
         assert solution.queries <= options.get("max_queries", 10**6)
         assert solution.success_probability == min(p for e in solution.history for p in e["success_probability"])
-        assert solution.ledger["arithmetic"] < 1e-6, where
+        assert solution.ledger["arithmetic"] < 1e-6 or not solution.solved, where
     return solution
 
 

@@ -131,7 +131,7 @@ def test_every_encoding_that_serves_a_matrix_is_listed(
         method = solver.method(system, CPU)
         encoding = method.encoding
         assert float(row[1]) == pytest.approx(encoding.alpha, rel=1e-3) and encoding.alpha >= norm * (1 - 1e-9)
-        assert 0.9 <= float(row[2]) and float(row[2]) == pytest.approx(encoding.alpha / norm, rel=0.02)
+        assert float(row[2]) >= 0.9 and float(row[2]) == pytest.approx(encoding.alpha / norm, rel=0.02)
         assert row[3] == f"{encoding.system_qubits} + {encoding.ancilla_qubits}"
         assert int(row[4]) == encoding.register_size
         assert row[5] == ("yes" if name in ("matching", "banded", "dilation", "pauli") else "no")
