@@ -24,7 +24,7 @@ from qnewton_gpu.costs.model import repetitions
 from qnewton_gpu.errors import QNewtonError
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.solvers import LinearSystem, make_solver
-from qnewton_gpu.solvers.quantum import count_round
+from qnewton_gpu.solvers.method import count_round
 
 CPU = select_backend("cpu")
 SIZE, TOLERANCE = 256, 1e-2

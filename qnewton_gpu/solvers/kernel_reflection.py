@@ -24,7 +24,8 @@ from ..polynomials import eigenstate_filter_polynomial, kernel_reflection_polyno
 from ..readout import generator_for
 from ..simulation import Outcome, Program, Run
 from .base import LinearSystem, column_norms, divisors
-from .quantum import Method, QuantumSolver, Round
+from .method import Method, Round
+from .quantum import QuantumSolver
 from .refinement import STAGNATION
 
 VOTES = 9

@@ -21,7 +21,8 @@ from ..polynomials import phases_for, pseudo_inverse_polynomial, round_up_to_gri
 from ..simulation import Chain, Outcome, Program, Run
 from .base import LinearSystem
 from .formulations import Damped, FactorByFactor, Formulation, GramAnyRhs, GramPreimage, PseudoInverse, Symmetric
-from .quantum import Method, QuantumSolver, Round
+from .method import Method, Round
+from .quantum import QuantumSolver
 
 OTHER_POLYNOMIALS: dict[str, Callable[[float, float], Any]] = {
     "uniform": uniform_inverse_polynomial,

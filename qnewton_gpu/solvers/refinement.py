@@ -21,9 +21,10 @@ from ..noise import NoisyRun
 from ..readout import generator_for
 from ..simulation import Outcome, Program, run_programs
 from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms, divisors, growth
+from .method import Method, Round
 
 if TYPE_CHECKING:
-    from .quantum import Method, QuantumSolver, Round
+    from .quantum import QuantumSolver
 
 TIGHTEST_ROUND = 1e-6
 STAGNATION = 0.5

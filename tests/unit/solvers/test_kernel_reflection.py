@@ -19,7 +19,7 @@ from qnewton_gpu.operators import as_operator
 from qnewton_gpu.polynomials import kernel_reflection_polynomial, phases_for
 from qnewton_gpu.solvers import make_solver
 from qnewton_gpu.solvers.kernel_reflection import CLOSE, VOTES, KernelReflection, KernelReflectionMethod
-from qnewton_gpu.solvers.quantum import Round, count_round
+from qnewton_gpu.solvers.method import Round, count_round
 
 CPU = select_backend("cpu")
 SMALLEST_Q = 1 / (2 * math.sqrt(2))

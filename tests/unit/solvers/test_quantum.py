@@ -20,7 +20,8 @@ from qnewton_gpu.operators import KroneckerOperator, as_operator
 from qnewton_gpu.polynomials import inverse_degree, pseudo_inverse_polynomial, round_up_to_grid
 from qnewton_gpu.solvers import QUANTUM, make_solver
 from qnewton_gpu.solvers.cks import cks_orders
-from qnewton_gpu.solvers.quantum import LARGEST_ROUNDING, QuantumSolver, count_round
+from qnewton_gpu.solvers.method import count_round
+from qnewton_gpu.solvers.quantum import LARGEST_ROUNDING, QuantumSolver
 
 CPU = select_backend("cpu")
 SYMMETRIC_ENCODINGS = ["walk", "matching", "dilation", "banded", "pauli", "sparse_access"]
