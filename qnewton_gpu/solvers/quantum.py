@@ -104,7 +104,9 @@ class QuantumSolver:
         if operator.symmetric or (self.any_operator and self.encoding in ("auto", *GENERAL)):
             if isinstance(operator, GramOperator) and not self.any_operator:
                 problem = f"{self.name} needs a symmetric block encoding, and a Gram operator has none"
-                raise CombinationError("solver", problem, "Use solver='qsvt', or pass the matrix itself")
+                raise CombinationError(
+                    "solver", problem, "Use solver='qsvt', or pass the matrix itself (in training encoding='walk')"
+                )
             if system.damping and not self.any_operator:
                 raise CombinationError("damping", f"{self.name} has no damping", "Use solver='qsvt'")
             return system
