@@ -86,6 +86,11 @@ class KernelReflectionMethod(Method):
         search = 0 if self.ratio is not None else self.most_probes() * VOTES * self.probe().degree
         return search + self.polynomial(epsilon).degree
 
+    def resources(self) -> dict[str, Any]:
+        epsilon, _ = self.split()
+        polynomial = self.polynomial(epsilon)
+        return {"degree": polynomial.degree, "kappa_on_grid": polynomial.kappa}
+
     def round(self, x: Any, residual: Any, epsilon: float) -> Generator[Program, Outcome, Round]:
         xp, backend = self.backend.xp, self.backend
         norms = column_norms(residual, backend)
