@@ -124,8 +124,8 @@ def projected(log: RunLog) -> str:
     """Projected seconds that each solver would take for all systems of a step, in both comparisons."""
     with _drawing("projected") as figure_class:
         figure = figure_class((10.6, 3.7))
-        panels = figure.subplots(1, len(log.comparisons), squeeze=False, gridspec_kw={"wspace": 0.42})[0]
-        figure.subplots_adjust(left=0.065, right=0.89, bottom=0.15, top=0.9)
+        panels = figure.subplots(1, len(log.comparisons), squeeze=False, gridspec_kw={"wspace": 0.7})[0]
+        figure.subplots_adjust(left=0.065, right=0.86, bottom=0.15, top=0.9)
         for axes, (name, honest, model) in zip(panels, log.comparisons, strict=True):
             labels: list[Label] = []
             everything: list[float | None] = []
@@ -149,7 +149,7 @@ def projected(log: RunLog) -> str:
             log_axis(axes, [*everything, *taken])
             integer_steps(axes, log.numbers)
             axes.set(title=f"{name.capitalize()} comparison", ylabel="projected seconds for the step (log)")
-            label_ends(axes, labels)
+            label_ends(axes, labels, room=19)
         return _svg(figure, "projected", "Projected seconds of each solver for each step")
 
 
