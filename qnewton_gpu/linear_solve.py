@@ -54,7 +54,7 @@ def solve(
     max_queries: int = 10**6,
     register_budget: RegisterBudget | None = None,
     precision: str = "double",
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     noise: Noise | None = None,
 ) -> Solution:
     """Solve A x = b to the relative residual `tolerance`, by a simulated quantum solver or a classical one.
@@ -64,7 +64,8 @@ def solve(
                          minimum norm)
     damping d > 0:       (A^t A + d^2) x = A^t b          relative residual ||A^t (b - A x) - d^2 x||/||A^t b||
 
-    A: (m, n), as NumPy, SciPy sparse, torch or CuPy array, or an operator of this package. b: (m,) or (m, k); x comes
+    A: (m, n), as NumPy, SciPy sparse, torch or CuPy array, an operator of this package, or a block encoding
+    (compositions too, encodings/composition.py). b: (m,) or (m, k); x comes
     back as (n,) or (n, k), of b's kind, device and floating dtype (integers give float64), complex where A or b is.
     A real symmetric A is the fast path; an asymmetry of rounding size is averaged away. A complex A is solved as the
     real [[Re A, -Im A], [Im A, Re A]]: one qubit more, alpha at most sqrt(2) larger, symmetric where A is Hermitian. A
@@ -76,6 +77,7 @@ def solve(
     "subspace" on a CPU; on a GPU it is "fused", the whole register, within `register_budget` (80 % of the free memory,
     10 s). precision "auto" keeps that register in FP32 where rounding allows; `readout` by shots and `noise` disturb
     what a circuit gives, and rounds of refinement work around them.
+    "saddle_free" solves |A| x = b and "qsvt_pseudo_inverse" least squares at a numerical rank; their residual is that.
     `bounds` are bounds of |eigenvalue|, or of the singular values, that the caller knows; without them Lanczos
     estimates them.
 
@@ -87,6 +89,14 @@ def solve(
     >>> solution.status.name, solution.x.round(6).tolist()
     ('SOLVED', [1.0, 0.5, 0.25])
     """
+    encoded_as: Any = A if hasattr(A, "reflect") else None
+    if encoded_as is not None:
+        A = encoded_as.operator
+        if encoding != "auto":
+            raise CombinationError("encoding", "A is a block encoding already", "Leave encoding='auto'")
+        if mode == "circuit" and not hasattr(encoded_as, "circuit"):
+            problem = f"{encoded_as.name} has no gate program"
+            raise CombinationError("mode", problem, "Use mode='subspace' or 'fused'")
     chosen = _backend_for(A, backend)
     _check_options(tolerance, damping, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
@@ -112,6 +122,8 @@ def solve(
         x = chosen.xp.zeros((operator.shape[1], rhs.shape[1]))
         return Solution(form.restore(x), Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)
     system = _system(operator, rhs, bounds, tolerance, damping, chosen)
+    if encoded_as is not None:
+        system.encodings[scheduler.encoding] = encoded_as
     solution = _solve(system, scheduler)
     given = getattr(operator, "given", None)
     if given is not None and solution.solved and scheduler.equation(solution.solver, system) is system:

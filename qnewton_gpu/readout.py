@@ -106,6 +106,15 @@ class Readout:
         return Reading(backend.asarray(read), runs, np.where(runs > 0, 2 * shots, 0))
 
 
+def as_readout(readout: Readout | str | None) -> Readout:
+    """A Readout, the kind of one by name, or None for exact amplitudes. Raises UnknownNameError, ParameterError."""
+    if isinstance(readout, str):
+        return Readout(readout)
+    if not isinstance(readout, (Readout, type(None))):
+        raise ParameterError("readout", f"{readout!r} is no Readout", "Pass qn.Readout('shots'), or 'exact'")
+    return readout or Readout()
+
+
 def read_by_shots(x: np.ndarray, p: float, shots: int, generator: np.random.Generator) -> tuple[np.ndarray, int]:
     """The estimate of x, (N,), from 2 * shots successful runs, and how many runs these took."""
     runs = runs_until(shots, p, generator)

@@ -17,7 +17,7 @@ from .costs import Cost, CostModel
 from .encodings import ENCODINGS, WITH_GATES
 from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
 from .noise import Noise
-from .readout import Readout
+from .readout import Readout, as_readout
 from .simulation import RegisterBudget, check_mode
 from .solvers import CLASSICAL, QUANTUM, SOLVERS, LinearSystem, Solution, Status, make_solver
 from .solvers.base import relative_residuals
@@ -62,7 +62,7 @@ class Scheduler:
         register_budget: RegisterBudget | None = None,
         cross_check: float = 0.0,
         precision: str = "double",
-        readout: Readout | None = None,
+        readout: Readout | str | None = None,
         noise: Noise | None = None,
     ) -> None:
         if not isinstance(model, (CostModel, type(None))):
@@ -81,7 +81,12 @@ class Scheduler:
         self.model, self.solver = model or CostModel(), solver
         self.encoding, self.mode, self.cross_check = encoding, mode, cross_check
         self.backend = select_backend(backend)
-        self.readout = readout or Readout()
+        self.readout = as_readout(readout)
+        if not isinstance(noise, (Noise, type(None))):
+            raise ParameterError("noise", f"{noise!r} is no Noise", "Pass qn.Noise(phase_error=1e-3), say, or None")
+        if solver in CLASSICAL and (noise or not self.readout.exact):
+            problem = f"{solver} runs no circuit that could be read by shots or disturbed"
+            raise CombinationError("solver", problem, "Use a quantum solver, or leave readout and noise out")
         self._options = {
             "encoding": encoding,
             "max_queries": max_queries,

@@ -67,11 +67,14 @@ def _check_stated(options: argparse.Namespace) -> None:
 
 
 def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
+    from ..encodings import choose_encoding
+
     system = _system(options)
     bounds, shape = system.bounds, " x ".join(map(str, system.operator.shape))
     size = f"{shape}, {system.operator.nonzeros} entries"
     known = f"{options.matrix}, {size}, kappa {bounds.kappa:.4g} ({bounds.method}), tolerance {options.tolerance:.1e}"
-    return known, solver_costs(system, model, options.encoding)
+    encoding = choose_encoding(options.encoding, system.operator)
+    return f"{known}, encoding {encoding}, ||x|| not known", solver_costs(system, model, options.encoding)
 
 
 def _system(options: argparse.Namespace) -> LinearSystem:
@@ -124,7 +127,8 @@ def _of_stated(options: argparse.Namespace, model: CostModel) -> tuple[str, dict
             epsilon=epsilon,
         )  # fmt: skip
     return (
-        f"stated: N = {n}, {d} entries a row, kappa {kappa:.4g}, alpha/||H|| {options.alpha:.4g}, tolerance {eps:.1e}",
+        f"stated: N = {n}, {d} entries a row, kappa {kappa:.4g}, alpha/||H|| {options.alpha:.4g}, "
+        f"tolerance {eps:.1e}, ||x|| known",
         costs,
     )
 

@@ -66,8 +66,20 @@ def add_readout_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_noise_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--phase-error", type=float, default=0.0, metavar="RAD", help="standard deviation of every phase rotation")
-    add("--depolarising", type=float, default=0.0, metavar="P", help="probability of a depolarising error a query")
+    add(
+        "--phase-error",
+        type=float,
+        default=0.0,
+        metavar="RAD",
+        help="standard deviation of every phase rotation (QSVT and kernel reflection)",
+    )
+    add(
+        "--depolarising",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="probability of a depolarising error a query (the same)",
+    )
 
 
 def readout_from(options: argparse.Namespace, seed: int = 0) -> Readout:
@@ -122,7 +134,7 @@ def describe(model: CostModel) -> str:
     c = model.classical
     comparisons = {
         "paper": "paper: LU is the only classical candidate, assembling the matrix is not charged",
-        "honest": "honest: the best of Cholesky, LU and CG, with assembly, state preparation and readout charged",
+        "honest": "honest: the best of Cholesky, LU, CG and QR, with assembly, state preparation and readout charged",
     }
     return "\n".join(
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,13 @@ def run(options: argparse.Namespace) -> int:
     model = cost_model_from(options)
     budget, backend = budget_from(options), select_backend(options.backend)
     print(computes_on(backend, options.backend))
-    print(describe(model), flush=True)
+    print(describe(model))
+    readout = readout_from(options, options.seed)
+    if not readout.exact:
+        print(
+            f"readout by shots: {readout.shots_per_unknown} N for magnitudes and as many for signs, charged as they are"
+        )
+    sys.stdout.flush()
     solution = solve(
         matrix,
         rhs,
@@ -72,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         register_budget=budget,
         damping=options.damping,
         precision=options.precision,
-        readout=readout_from(options, options.seed),
+        readout=readout,
         noise=noise_from(options, options.seed),
     )
     print(solution_text(solution))
@@ -104,7 +111,12 @@ def solution_text(solution: Solution) -> str:
         ]
     if any("runs" in entry for entry in solution.history):
         runs = sum(sum(entry["runs"]) for entry in solution.history)
-        rows.append(("runs of the circuit", f"{runs:.6g}, successful or not: what the shots took"))
+        rows.append(
+            (
+                "runs of the circuit",
+                f"{runs:.6g}, failed ones included (the projection amplifies instead, if the machine does)",
+            )
+        )
     if "gates" in resources:
         g = resources["gates"]
         rows.append(("gates of a run", f"{sum(g.gates.values())} in the program, depth {g.depth}, {g.cnots} CNOTs"))

@@ -17,7 +17,7 @@ import numpy as np
 from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import CombinationError, ParameterError, UnknownNameError
-from ..operators import GeneralMatrix, GramOperator, MatrixOperator, Operator, as_operator
+from ..operators import GramOperator, MatrixOperator, Operator, as_operator
 from ..operators.kronecker import KroneckerOperator
 from .bidiagonal import Ritz, golub_kahan
 
@@ -145,12 +145,9 @@ def estimate_spectrum(
     if damping and not isinstance(H, MatrixOperator):
         problem = "is added to the diagonal of an explicit symmetric matrix, which this is not"
         raise CombinationError("damping", problem, "Use 0: qn.solve(A, b, damping=) takes the bounds of A itself")
-    if isinstance(H, GeneralMatrix):
-        return _general_bounds(H, backend, seed)
     if isinstance(H, KroneckerOperator):
         return _product_of([estimate_spectrum(factor, backend=backend, seed=seed) for factor in H.factors])
-    assert isinstance(H, MatrixOperator)
-    return _matrix_bounds(H, damping, backend, seed)
+    return _matrix_bounds(H, damping, backend, seed) if H.symmetric else _general_bounds(H, backend, seed)
 
 
 def lanczos_relative_error(size: int, steps: int) -> float:
@@ -234,7 +231,7 @@ def smallest_eigenvalue(H: Operator, backend: Backend, seed: int = 0) -> float:
     return float(ritz.values[0] - ritz.residuals[0])
 
 
-def _matrix_bounds(H: MatrixOperator, damping: float, backend: Backend, seed: int) -> SpectrumBounds:
+def _matrix_bounds(H: Any, damping: float, backend: Backend, seed: int) -> SpectrumBounds:
     n = H.shape[0]
 
     def product(v: Any) -> Any:
@@ -275,7 +272,7 @@ def _of_magnitudes(magnitudes: np.ndarray, complete: bool, size: int, norm_bound
     return SpectrumBounds(lower, upper, complete and not found_zero, smallest_nonzero=smallest_nonzero)
 
 
-def _general_bounds(A: GeneralMatrix, backend: Backend, seed: int) -> SpectrumBounds:
+def _general_bounds(A: Any, backend: Backend, seed: int) -> SpectrumBounds:
     m, n = A.shape
     if m >= n:  # it starts on the smaller side
         ritz = golub_kahan(A.matvec, A.rmatvec, (m, n), LANCZOS_STEPS, backend, seed)

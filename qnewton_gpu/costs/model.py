@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ..errors import ParameterError, UnknownNameError
 from .hardware import ClassicalMachine, Hardware
 
-COMPARISONS = {"paper": ("qsvt", "lu"), "honest": ("qsvt", "cholesky", "lu", "cg")}
+COMPARISONS = {"paper": ("qsvt", "lu"), "honest": ("qsvt", "cholesky", "lu", "cg", "qr")}
 FIRST_SUCCESS_PROBABILITY = 0.03  # planned with until a step before has told
 
 

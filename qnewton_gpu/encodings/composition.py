@@ -46,6 +46,12 @@ class EncodedOperator:
     def rmatvec(self, u: Any) -> Any:
         return self.encoding.alpha * self.encoding.rmatvec(u)
 
+    def largest_row_sum(self) -> float:
+        """alpha, which bounds the norm as a row sum does."""
+        return float(self.encoding.alpha)
+
+    largest_column_sum = largest_row_sum
+
     def dense(self) -> Any:
         return self.matvec(self.encoding.backend.xp.eye(self.shape[1]))
 

@@ -82,8 +82,10 @@ class QSVTMethod(Method):
         return self.formulation.kappa
 
     def split(self) -> tuple[float, int]:
-        # a round that makes x anew has to reach the tolerance on its own
-        return super().split() if self.formulation.continues else (min(self.system.tolerance, 0.5), 1)
+        # a round that makes x anew has to reach the tolerance on its own; what b has outside of the range of A would
+        # be nearly all that a second round starts from
+        once = not self.formulation.continues or (self.system.normal and not self.solver.disturbed)
+        return (min(self.system.tolerance, 0.5), 1) if once else super().split()
 
     def kappa_of_system(self, kappa: float) -> float:
         return self.formulation.kappa_of_system(kappa)

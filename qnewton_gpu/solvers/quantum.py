@@ -20,7 +20,7 @@ from ..encodings import encode
 from ..encodings.base import BlockEncoding
 from ..errors import CombinationError, UnknownNameError
 from ..noise import Noise
-from ..operators import GramOperator
+from ..operators import GeneralMatrix, GramOperator
 from ..polynomials import PhaseFactors, round_down_to_grid
 from ..readout import Readout
 from ..simulation import RegisterBudget, check_mode, check_simulation_memory, choose_mode
@@ -110,6 +110,11 @@ class QuantumSolver:
             if system.damping and not self.any_operator:
                 raise CombinationError("damping", f"{self.name} has no damping", "Use solver='qsvt'")
             return system
+        if system.damping:
+            raise CombinationError("damping", f"{self.name} has no damping", "Use solver='qsvt'")
+        if not isinstance(operator, GeneralMatrix):
+            problem = f"{self.name} needs a symmetric block encoding, and this one is not"
+            raise CombinationError("solver", problem, "Use solver='qsvt'")
         if system.normal:
             asked = self.name if self.encoding in ("auto", *GENERAL) else f"encoding {self.encoding!r}"
             problem = f"{asked} cannot serve least squares, because [[0, A], [A^t, 0]] is singular"
