@@ -174,7 +174,7 @@ def needs(runs: list[Run], tasks: list[Task]) -> tuple[list[str], list[list[str]
     ]
     found = {(r.solver, r.variant, r.task): r.cell for r in runs}
     lines = dict.fromkeys((r.solver, r.variant) for r in runs)
-    return header, rows + [[f"{s}: {v}", *(found[s, v, t] for t in tasks)] for s, v in lines]
+    return header, rows + [[f"{s}: {v}", *(found.get((s, v, t), "-") for t in tasks)] for s, v in lines]
 
 
 def size_of(amount: float) -> str:
