@@ -73,7 +73,7 @@ def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict
     bounds, shape = system.bounds, " x ".join(map(str, system.operator.shape))
     size = f"{shape}, {system.operator.nonzeros} entries"
     known = f"{options.matrix}, {size}, kappa {bounds.kappa:.4g} ({bounds.method}), tolerance {options.tolerance:.1e}"
-    encoding = choose_encoding(options.encoding, system.operator)
+    encoding = choose_encoding("auto", system.operator) if options.encoding == "auto" else options.encoding
     return f"{known}, encoding {encoding}, ||x|| not known", solver_costs(system, model, options.encoding)
 
 

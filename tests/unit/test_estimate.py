@@ -72,7 +72,7 @@ def test_every_solver_is_listed_of_a_stated_system(capsys: pytest.CaptureFixture
         seconds = [float(row[1].removesuffix(" s")) for row in rows.values()]
         assert seconds == sorted(seconds)  # the cheapest first
         assert all((row[3] == "-") == (name in CLASSICAL) for name, row in rows.items())
-    assert {name for name, row in honest[1].items() if row[2] == "yes"} == {"qsvt", "cholesky", "lu", "cg"}
+    assert {name for name, row in honest[1].items() if row[2] == "yes"} == {"qsvt", "cholesky", "lu", "cg", "qr"}
 
 
 @pytest.mark.parametrize(("kappa", "alpha", "epsilon"), [(128.0, 1.0, 1e-2), (16.0, 4.0, 1e-4)])

@@ -132,7 +132,7 @@ def test_assembly_is_charged_in_the_honest_comparison_only() -> None:
     assert paper.comparison == "paper" and paper.candidates == ("qsvt", "lu")
     assert paper.factorisation("cholesky", 100, 1e9).seconds == pytest.approx(1e6 / 3 / 2e10)
     honest = paper.honest()
-    assert set(honest.candidates) == {"qsvt", "cholesky", "lu", "cg"}
+    assert set(honest.candidates) == {"qsvt", "cholesky", "lu", "cg", "qr"}
     assert honest.factorisation("cholesky", 100, 1e9).seconds == pytest.approx((1e6 / 3 + 1e9) / 2e10)
     assert honest.factorisation("lu", 100, 1e9).seconds == pytest.approx((2e6 / 3 + 1e9) / 2e10)
     assert honest.hardware.readout == "inverse" and honest.hardware.state_preparation
