@@ -5,14 +5,11 @@ All seconds are on the `simulated` clock (what this machine spends); nothing her
 
 from __future__ import annotations
 
-import argparse
-import os
-import tempfile
 import time
 from dataclasses import replace
 
 import numpy as np
-from common import RUNS, median, sparse_system, table
+from common import RUNS, median, run_chosen, sparse_system, table
 
 import qnewton_gpu as qn
 from qnewton_gpu.polynomials import clear_memory_cache, inverse_polynomial, phase_factors, phases_for
@@ -103,18 +100,5 @@ def bench_sizes() -> None:
 BENCHMARKS = {"solve": bench_one_solve, "phases": bench_phases, "sizes": bench_sizes}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="*", default=list(BENCHMARKS), help=f"some of: {', '.join(BENCHMARKS)}")
-    chosen = parser.parse_args().which
-    unknown = sorted(set(chosen) - set(BENCHMARKS))
-    if unknown:
-        parser.error(f"unknown benchmark {unknown[0]!r}; valid ones are {', '.join(BENCHMARKS)}")
-    with tempfile.TemporaryDirectory() as folder:  # the user's own cache neither helps nor grows
-        os.environ["QNEWTON_CACHE_DIR"] = folder
-        for name in chosen:
-            BENCHMARKS[name]()
-
-
 if __name__ == "__main__":
-    main()
+    run_chosen(BENCHMARKS, __doc__)

@@ -6,22 +6,17 @@ are the queries of the first round, counted by running its circuits on an encodi
 
 from __future__ import annotations
 
-import argparse
 import math
-import os
-import tempfile
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from common import table
+from common import run_chosen, sparse_system, table
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.costs import CostModel
 from qnewton_gpu.costs.model import repetitions
-from qnewton_gpu.errors import QNewtonError
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.solvers import LinearSystem, make_solver
 from qnewton_gpu.solvers.method import count_round
@@ -33,25 +28,8 @@ ENCODINGS = ("walk", "matching", "dilation", "sparse_access", "pauli")
 SOLVERS = ("qsvt_uniform", "saddle_free", "kernel_reflection", "cks", "hhl", "adiabatic")
 
 
-def test_matrix(size: int, kappa: float, indefinite: bool, seed: int = 0) -> sp.csr_array:
-    """8 entries a row, |eigenvalues| from 1/kappa to 1, both exactly: rotated 8 x 8 blocks, permuted at random."""
-    random = np.random.default_rng(seed)
-    blocks = size // 8
-    rotations = np.linalg.qr(random.standard_normal((blocks, 8, 8)))[0]
-    values = kappa ** -random.random((blocks, 8))
-    values[0, :2] = 1.0, 1 / kappa
-    if indefinite:
-        values[random.random((blocks, 8)) < 0.5] *= -1
-    dense = np.einsum("bik,bk,bjk->bij", rotations, values, rotations)
-    H = sp.block_diag([(block + block.T) / 2 for block in dense], format="coo")
-    place = random.permutation(size)
-    matrix = sp.coo_array((H.data, (place[H.row], place[H.col])), shape=H.shape).tocsr()
-    matrix.sort_indices()
-    return matrix
-
-
 def system_of(kappa: float, indefinite: bool) -> tuple[LinearSystem, np.ndarray]:
-    H = test_matrix(SIZE, kappa, indefinite)
+    H = sparse_system(SIZE, kappa, indefinite=indefinite)
     b = np.random.default_rng(1).standard_normal((SIZE, 1))
     bounds = qn.SpectrumBounds(1 / kappa, 1.0, certified=True, negative=indefinite, method="exact")
     return LinearSystem(as_operator(H, CPU), b, bounds, TOLERANCE), np.linalg.solve(H.toarray(), b)
@@ -201,21 +179,5 @@ def bench_norms(steps: int = 8) -> None:
 BENCHMARKS = {"portfolio": bench_portfolio, "gram": bench_gram, "norms": bench_norms}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", nargs="*", default=list(BENCHMARKS), help=f"some of: {', '.join(BENCHMARKS)}")
-    chosen = parser.parse_args().which
-    unknown = sorted(set(chosen) - set(BENCHMARKS))
-    if unknown:
-        parser.error(f"unknown benchmark {unknown[0]!r}; valid ones are {', '.join(BENCHMARKS)}")
-    with tempfile.TemporaryDirectory() as folder:  # the user's own cache neither helps nor grows
-        os.environ["QNEWTON_CACHE_DIR"] = folder
-        for name in chosen:
-            try:
-                BENCHMARKS[name]()
-            except QNewtonError as problem:
-                raise SystemExit(f"bench_solvers: {name}: {problem}") from None
-
-
 if __name__ == "__main__":
-    main()
+    run_chosen(BENCHMARKS, __doc__)

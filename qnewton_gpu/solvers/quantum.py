@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -42,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class QuantumSolver:
+class QuantumSolver(ABC):
     """Options of a quantum solver. encoding and mode as in `qn.solve`; max_queries for each system, over all rounds.
 
     precision "auto" keeps the whole register of mode "fused" in FP32 where rounding, 6e-8 max|P|, stays below 2e-3 of
@@ -78,9 +79,9 @@ class QuantumSolver:
         if self.mode != "auto":
             self.noise.check(self.mode)
 
+    @abstractmethod
     def method(self, system: LinearSystem, backend: Backend) -> Method:
         """The solver on this system: encodes it, but runs no circuit. Raises CombinationError, ParameterError."""
-        raise NotImplementedError
 
     def encode(self, system: LinearSystem, backend: Backend) -> BlockEncoding:
         """The encoding of the system's operator, made once."""
