@@ -21,7 +21,8 @@ from qnewton_gpu.polynomials import inverse_degree, pseudo_inverse_polynomial, r
 from qnewton_gpu.solvers import QUANTUM, make_solver
 from qnewton_gpu.solvers.cks import cks_orders
 from qnewton_gpu.solvers.method import count_round
-from qnewton_gpu.solvers.quantum import LARGEST_ROUNDING, QuantumSolver
+from qnewton_gpu.solvers.qsvt import QSVT
+from qnewton_gpu.solvers.quantum import LARGEST_ROUNDING
 
 CPU = select_backend("cpu")
 SYMMETRIC_ENCODINGS = ["walk", "matching", "dilation", "banded", "pauli", "sparse_access"]
@@ -170,10 +171,10 @@ def test_single_precision_is_taken_where_rounding_allows(
     """6e-8 max|P| <= 2e-3, and the decision is logged where there is one."""
     phases: Any = SimpleNamespace(sup_norm=largest)
     with caplog.at_level(logging.INFO, logger="qnewton_gpu"):
-        assert QuantumSolver(name="x", precision="auto").precision_of(phases, mode) == chosen
+        assert QSVT(name="x", precision="auto").precision_of(phases, mode) == chosen
         assert [f"{chosen} precision" in record.getMessage() for record in caplog.records] == [True] * (mode == "fused")
         caplog.clear()
-        assert QuantumSolver(name="x").precision_of(phases, mode) == "double" and not caplog.records
+        assert QSVT(name="x").precision_of(phases, mode) == "double" and not caplog.records
 
 
 @pytest.mark.parametrize("name", ["qsvt", "qsvt_uniform", "kernel_reflection"])
