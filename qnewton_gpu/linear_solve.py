@@ -110,11 +110,7 @@ def solve(
     )  # fmt: skip
     _check_solver(solver, operator, damping)
     encoding = scheduler.encoding if isinstance(operator, ExplicitMatrix) else encoding
-    encoded: Operator = operator
-    if isinstance(operator, GeneralMatrix) and operator.shape[0] == operator.shape[1] and not damping:
-        # a symmetric encoding serves a square matrix through [[0, A], [A^t, 0]]
-        encoded = operator if encoding in ("auto", *GENERAL) else operator.hermitian_dilation()
-    name = choose_encoding(encoding, encoded)
+    name = _encoding_for(operator, encoding, damping)
     check_mode(mode, name)
     _check_memory(operator, name, solver, mode, rhs.shape[1], chosen, bounds is None)
 
@@ -240,12 +236,10 @@ def _check_solver(solver: str, operator: Operator, damping: float) -> None:
 
 def _encoding_for(operator: Operator, encoding: str, damping: float) -> str:
     """The encoding meant, checked: one of symmetric matrices serves a square A by its Hermitian dilation."""
-    try:
-        return choose_encoding(encoding, operator)
-    except CombinationError:
-        if not isinstance(operator, GeneralMatrix) or operator.shape[0] != operator.shape[1] or damping:
-            raise
-        return choose_encoding(encoding, operator.hermitian_dilation())
+    encoded: Operator = operator
+    if isinstance(operator, GeneralMatrix) and operator.shape[0] == operator.shape[1] and not damping:
+        encoded = operator if encoding in ("auto", *GENERAL) else operator.hermitian_dilation()
+    return choose_encoding(encoding, encoded)
 
 
 def _check_memory(
