@@ -10,11 +10,12 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "qnewton_gpu"
 # from top to bottom: a module may import what stands after it, and modules of its own package
 LAYERS = (
-    ["__init__", "__main__", "cli", "report", "training", "runfolder", "data"],
+    ["__init__", "__main__", "cli", "reproduction", "report", "training", "runfolder", "data"],
     ["optimizer", "systems", "curvature"],
     ["linear_solve", "scheduler"],
+    ["planning"],
     ["solvers"],
-    ["amplification", "costs", "noise", "simulation", "readout"],
+    ["concurrency", "amplification", "costs", "noise", "simulation", "readout"],
     ["encodings", "polynomials", "conditioning"],
     ["operators"],
     ["backends"],
