@@ -45,7 +45,12 @@ class UnknownNameError(QNewtonError, ValueError):
 
     @classmethod
     def among(cls, argument: str, name: object, valid: Iterable[str]) -> UnknownNameError:
-        return cls(argument, f"unknown name {name!r}", "Valid names are: " + ", ".join(valid))
+        from difflib import get_close_matches  # not before somebody mistypes
+
+        names = list(valid)
+        near = get_close_matches(str(name), names, n=1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        return cls(argument, f"unknown name {name!r}{meant}", "Valid names are: " + ", ".join(names))
 
 
 class CombinationError(QNewtonError, ValueError):
