@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from .backends.base import Backend
-from .conditioning import condition, estimate_spectrum
-from .conditioning.condition import check_conditioning
+from .conditioning import estimate_spectrum
+from .conditioning.condition import check_conditioning, condition
+from .conditioning.damping import paper_damping
 from .curvature import Curvature, Objective
 from .curvature.gauss_newton import GaussNewton
 from .errors import CombinationError, ParameterError, UnknownNameError
@@ -24,6 +25,7 @@ from .solvers import LinearSystem
 from .stages import stage
 
 PARTITIONS = ("network", "layer")
+DAMPING_RULES = ("lm", "paper")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class SystemOptions:
     """How the linear systems of a step are made. `encoding` "auto" is gram wherever a factor is known.
 
     definite: whether an indefinite matrix is shifted until it is definite, or left to a solver of |H| x = b.
+    damping_rule: "lm", the damping that the optimizer chose, or "paper", 5e-3 max|C_ij| of each block.
     """
 
     curvature: str = "ggn"
@@ -41,10 +44,13 @@ class SystemOptions:
     scaling: str = "none"
     tolerance: float = 1e-2
     definite: bool = True
+    damping_rule: str = "lm"
 
     def __post_init__(self) -> None:
         if self.partition not in PARTITIONS:
             raise UnknownNameError.among("partition", self.partition, PARTITIONS)
+        if self.damping_rule not in DAMPING_RULES:
+            raise UnknownNameError.among("damping_rule", self.damping_rule, DAMPING_RULES)
         check_conditioning(self.density, self.compensate, self.scaling)
         if not 0 < self.tolerance < 1:
             raise ParameterError("tolerance", f"{self.tolerance!r} is not between 0 and 1", "The default is 1e-2")
@@ -53,6 +59,12 @@ class SystemOptions:
                 "encoding",
                 "gram needs the factor of an unpruned, unscaled Gauss-Newton matrix",
                 "Use curvature='ggn' with density=1, or encoding='walk'",
+            )
+        if self.damping_rule == "paper" and self.by_factor:
+            raise CombinationError(
+                "damping_rule",
+                "'paper' is a share of max|C_ij|, which a matrix known only by its products does not have",
+                "Use encoding='walk', which makes the matrix explicit, or damping_rule='lm'",
             )
 
     @property
@@ -112,10 +124,14 @@ class TorchFactor:
 
 @dataclass
 class BlockSystem:
-    """One linear system of a step, the slice of parameters it belongs to, and what conditioning did to it."""
+    """One linear system of a step, the slice of parameters it belongs to, and what conditioning did to it.
+
+    `damping` is what was added to the curvature's diagonal besides weight decay.
+    """
 
     system: LinearSystem
     block: slice
+    damping: float
     record: list[str] = field(default_factory=list)
     scale: Any | None = None
 
@@ -141,23 +157,29 @@ def build_systems(
     options: SystemOptions,
     backend: Backend,
 ) -> list[BlockSystem]:
-    """(C_block + (damping + weight decay) I) x = g_block for every block of the partition."""
+    """(C_block + (damping + weight decay) I) x = g_block for every block of the partition.
+
+    With the paper's rule `damping` is not used: each block has its own.
+    """
     whole = {"network": slice(0, theta.numel())}
     blocks = whole if options.partition == "network" else objective.parameters.layers()
-    total = damping + objective.weight_decay
     g = backend.asarray(gradient)
     if options.by_factor:
         return [
-            _factor_system(name, block, objective, theta, g, curvature, total, options, backend)
+            _factor_system(name, block, objective, theta, g, curvature, damping, options, backend)
             for name, block in blocks.items()
         ]
     n = theta.numel()
     check_memory("curvature", 8.0 * 4 * n * n, backend, "Use --curvature ggn --density 1, which needs products only")
     with stage("curvature"):
         dense = backend.asarray(curvature.dense())
-    return [
-        _explicit_system(name, block, dense, g, curvature, total, options, backend) for name, block in blocks.items()
-    ]
+    systems = []
+    for name, block in blocks.items():
+        C = dense[block, block]
+        delta = paper_damping(MatrixOperator(C, backend)) if options.damping_rule == "paper" else damping
+        decay = objective.weight_decay
+        systems.append(_explicit_system(name, block, C, g, curvature.semidefinite, delta, decay, options, backend))
+    return systems
 
 
 def _factor_system(
@@ -167,10 +189,11 @@ def _factor_system(
     theta: torch.Tensor,
     g: Any,
     curvature: Curvature,
-    total: float,
+    damping: float,
     options: SystemOptions,
     backend: Backend,
 ) -> BlockSystem:
+    total = damping + objective.weight_decay
     with stage("curvature", category=name):
         assert isinstance(curvature, GaussNewton)
         whole = block == slice(0, theta.numel())
@@ -182,30 +205,31 @@ def _factor_system(
     with stage("condition", category=name):
         bounds = estimate_spectrum(operator, backend=backend)
     system = LinearSystem(operator, g[block, None], bounds, options.tolerance, preimage, name=name)
-    return BlockSystem(system, block)
+    return BlockSystem(system, block, damping)
 
 
 def _explicit_system(
     name: str,
     block: slice,
-    dense: Any,
+    C: Any,
     g: Any,
-    curvature: Curvature,
-    total: float,
+    semidefinite: bool,
+    damping: float,
+    weight_decay: float,
     options: SystemOptions,
     backend: Backend,
 ) -> BlockSystem:
     with stage("condition", category=name):
         conditioned = condition(
-            dense[block, block],
+            C,
             density=options.density,
             compensate=options.compensate,
-            damping=total,
+            damping=damping + weight_decay,
             definite=options.definite,
-            semidefinite=curvature.semidefinite,
+            semidefinite=semidefinite,
             scaling=options.scaling,
             backend=backend,
         )
     rhs = g[block, None] if conditioned.scale is None else conditioned.scale * g[block, None]
     system = LinearSystem(conditioned.operator, rhs, conditioned.bounds, options.tolerance, name=name)
-    return BlockSystem(system, block, conditioned.record, conditioned.scale)
+    return BlockSystem(system, block, damping, conditioned.texts, conditioned.scale)

@@ -2,12 +2,14 @@
 
 from .condition import Conditioned, condition
 from .pruning import prune_symmetric
+from .record import ConditioningStep
 from .spectrum import FP64_EPSILON, LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
 
 __all__ = [
     "FP64_EPSILON",
     "LANCZOS_STEPS",
     "Conditioned",
+    "ConditioningStep",
     "SpectrumBounds",
     "condition",
     "estimate_spectrum",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from ..backends.base import Backend
 from ..operators import MatrixOperator
 from .spectrum import FP64_EPSILON, smallest_eigenvalue
@@ -12,6 +16,19 @@ PAPER_EPSILON = 5e-3
 def paper_damping(H: MatrixOperator, epsilon: float = PAPER_EPSILON) -> float:
     """delta = epsilon max|H_ij| (arXiv 2405.00252). With small negative eigenvalues it can make kappa worse."""
     return epsilon * float(abs(H.matrix).max())
+
+
+def add_to_diagonal(H: MatrixOperator, value: Any, backend: Backend) -> MatrixOperator:
+    """H + diag(value), `value` a number or an (N,) array of NumPy's."""
+    n = H.shape[0]
+    if H.sparse:
+        import scipy.sparse as sp
+
+        return MatrixOperator((H.matrix + sp.diags_array(value + np.zeros(n), format="csr")).tocsr(), backend)
+    matrix = H.matrix.copy()
+    diagonal = backend.xp.arange(n)
+    matrix[diagonal, diagonal] += value if np.isscalar(value) else backend.asarray(value)
+    return MatrixOperator(matrix, backend)
 
 
 def definite_shift(H: MatrixOperator, backend: Backend, seed: int = 0) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import ParameterError, UnknownNameError
-from ..operators import MatrixOperator, as_symmetric
+from ..operators import MatrixOperator, Operator, as_symmetric
+from .damping import add_to_diagonal
 from .spectrum import smallest_eigenvalue
 
 REPAIRS = ("diagonal", "shift")
@@ -32,8 +33,6 @@ def prune_symmetric(
            [1. , 2.2, 0. ],
            [0. , 0. , 2.3]])
     """
-    import scipy.sparse as sp
-
     if not (isinstance(max_row_nonzeros, (int, np.integer)) and max_row_nonzeros >= 1):
         raise ParameterError(
             "max_row_nonzeros", f"{max_row_nonzeros!r} is not an integer >= 1", "1 keeps the diagonal only"
@@ -41,9 +40,18 @@ def prune_symmetric(
     if compensate not in (*REPAIRS, None):
         raise UnknownNameError.among("compensate", compensate, (*REPAIRS, "None"))
     backend = select_backend(backend)
-    operator = as_symmetric(H, backend)
-    dense = backend.to_numpy(operator.dense())
-    n = operator.shape[0]
+    pruned, dropped = prune(as_symmetric(H, backend), int(max_row_nonzeros))
+    if compensate is None:
+        return pruned.matrix
+    return add_to_diagonal(pruned, repair(pruned, dropped, compensate, backend), backend).matrix
+
+
+def prune(H: Operator, max_row_nonzeros: int) -> tuple[MatrixOperator, np.ndarray]:
+    """The pruned H in CSR, without a repair, and the absolute sum that each row lost, (N,)."""
+    import scipy.sparse as sp
+
+    dense = H.backend.to_numpy(H.dense())
+    n = len(dense)
     off = np.abs(dense)
     np.fill_diagonal(off, 0.0)
     kept = np.zeros((n, n), dtype=bool)
@@ -54,10 +62,11 @@ def prune_symmetric(
         kept &= kept.T
     dropped = np.where(kept, 0.0, off).sum(axis=1)
     np.fill_diagonal(kept, True)
-    pruned = np.where(kept, dense, 0.0)
-    diagonal = np.einsum("ii->i", pruned)
+    return MatrixOperator(sp.csr_array(np.where(kept, dense, 0.0)), H.backend), dropped
+
+
+def repair(pruned: MatrixOperator, dropped: np.ndarray, compensate: str, backend: Backend, seed: int = 0) -> np.ndarray:
+    """What to add to the diagonal, (N,): the dropped sums, or a bound of max(0, -lambda_min) everywhere."""
     if compensate == "diagonal":
-        diagonal += dropped
-    elif compensate == "shift":
-        diagonal += max(0.0, -smallest_eigenvalue(MatrixOperator(backend.asarray(pruned), backend), backend))
-    return sp.csr_array(pruned)
+        return dropped
+    return np.full(len(dropped), max(0.0, -smallest_eigenvalue(pruned, backend, seed)))
