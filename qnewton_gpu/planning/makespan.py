@@ -203,7 +203,7 @@ def _branch_and_bound(times: np.ndarray, lower: float, upper: float) -> tuple[np
 
     program = _Program(RANGE * times, times <= upper)
     unknowns = len(program.cost)
-    whole = np.ones(unknowns)
+    whole = np.ones(unknowns, dtype=np.int64)
     whole[-1] = 0
     most = np.append(np.ones(unknowns - 1), np.inf)  # a makespan held below `upper` makes HiGHS print warnings
     least = np.append(np.zeros(unknowns - 1), RANGE * lower * (1 - 1e-9))
@@ -230,14 +230,14 @@ class _Program:
         self.systems, self.machines = np.nonzero(allowed)
         pairs, (systems, machines) = len(self.systems), times.shape
         self.cost = np.append(np.zeros(pairs), 1.0)
-        self.loads = csr_matrix(
+        self.loads: Any = csr_matrix(
             (
                 np.append(times[allowed], -np.ones(machines)),
                 (np.append(self.machines, range(machines)), np.append(np.arange(pairs), [pairs] * machines)),
             ),
             shape=(machines, pairs + 1),
         )
-        self.once = csr_matrix((np.ones(pairs), (self.systems, np.arange(pairs))), shape=(systems, pairs + 1))
+        self.once: Any = csr_matrix((np.ones(pairs), (self.systems, np.arange(pairs))), shape=(systems, pairs + 1))
 
     def shares(self, unknowns: np.ndarray) -> np.ndarray:
         shares = np.zeros(self.times.shape)
