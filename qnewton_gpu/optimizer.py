@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from .curvature import CURVATURES, Curvature, Objective, ParameterVector, make_c
 from .curvature.base import check_model
 from .curvature.losses import as_loss
 from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
-from .scheduler import Plan, Scheduler
-from .solvers import ABSOLUTE, GUESSES_NORM, QUANTUM, Solution
+from .scheduler import Plan, Schedule, Scheduler
+from .solvers import ABSOLUTE, CLASSICAL, QUANTUM, Solution
 from .solvers.base import column_norms
 from .stages import stage
 from .systems import BlockSystem, SystemOptions, build_systems
@@ -38,6 +38,8 @@ class StepReport:
     gradient_norm: float
     seconds: float
     systems: list[dict[str, Any]] = field(default_factory=list)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """How the systems share the two machines: rule, machines, projected seconds of it and of the paper's rule."""
 
 
 class QNewton(torch.optim.Optimizer):
@@ -135,25 +137,27 @@ class QNewton(torch.optim.Optimizer):
         with stage("curvature"):
             curvature = make_curvature(self.options.curvature, objective, theta)
         systems = build_systems(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)
-        direction, logged, certified = self._solve(systems, theta)
+        direction, logged, certified, schedule = self._solve(systems, theta)
         with stage("update"):
             report = self._update(objective, theta, loss, gradient, curvature, direction, certified)
         self.steps_taken += 1
-        report.systems, report.seconds = logged, time.perf_counter() - began
+        report.systems, report.schedule = logged, schedule_record(schedule)
+        report.seconds = time.perf_counter() - began
         return report
 
-    def _solve(self, systems: list[BlockSystem], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool]:
+    def _solve(self, systems: list[BlockSystem], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool, Schedule]:
         direction, logged, certified = torch.zeros_like(theta), [], True
         for block in systems:
             block.system.expected_success_probability = self._success_probability.get(block.system.name)
             block.system.expected_norm = self._solution_norm.get(block.system.name)
             block.system.seed = self.steps_taken  # a resumed run draws the same shots
-        solved = self.scheduler.solve_many([block.system for block in systems])
+        schedule = self.scheduler.plan_many([block.system for block in systems])
+        solved = self.scheduler.solve_many([block.system for block in systems], schedule.plans)
         for block, (solution, plan) in zip(systems, solved, strict=True):
             system = block.system
             if solution.solver in QUANTUM and solution.success_probability:
                 self._success_probability[system.name] = solution.success_probability
-            if solution.solver in GUESSES_NORM and solution.solved:
+            if solution.solved:  # whoever found it: kernel reflection is planned with it
                 self._solution_norm[system.name] = float(column_norms(solution.x, self.scheduler.backend)[0])
             direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(
                 theta.device
@@ -162,7 +166,7 @@ class QNewton(torch.optim.Optimizer):
             logged.append(system_record(block, plan, solution))
             if self.scheduler.is_cross_checked(self.steps_taken, system.name, solution):
                 logged[-1]["cross_check"] = self.scheduler.compare_modes(system, solution)
-        return direction, logged, certified
+        return direction, logged, certified, schedule
 
     def _update(
         self,
@@ -257,6 +261,7 @@ def _check_number(name: str, value: Any, default: float, zero: bool = False) -> 
 def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[str, Any]:
     """What the run log keeps of one linear system."""
     system, resources = block.system, solution.resources
+    with_assembly = plan.honest_costs[solution.solver].seconds if solution.solver in CLASSICAL else None
     return {
         "name": system.name,
         "size": system.size,
@@ -267,6 +272,8 @@ def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[st
         "solver": solution.solver,
         "status": solution.status.value,
         "message": solution.message,
+        "planned_by": plan.planned_by,
+        "margin": plan.margin,
         "reason": plan.reason,
         "fallbacks": plan.fallbacks,
         "encoding": resources.get("encoding"),
@@ -283,12 +290,20 @@ def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[st
         "ledger": solution.ledger,
         "simulated_seconds": solution.simulated_seconds,
         "projected_seconds": solution.projected_seconds,
+        "predicted_seconds": plan.costs[plan.planned_by].seconds,
+        # to be compared with simulated_seconds where the stated machine is the one that ran
+        "classical_predicted_seconds": with_assembly,
         "predicted": _costs(plan.costs),
         "honest_solver": plan.honest_solver,
         "honest_predicted": _costs(plan.honest_costs),
         "break_even_gate_time": plan.break_even_gate_time,
         "honest_break_even_gate_time": plan.honest_break_even_gate_time,
     }
+
+
+def schedule_record(schedule: Schedule) -> dict[str, Any]:
+    """What the run log keeps of a step's schedule; the plans are logged with their systems."""
+    return {f.name: getattr(schedule, f.name) for f in fields(schedule) if f.name != "plans"}
 
 
 def shots(solution: Solution) -> dict[str, Any]:

@@ -6,40 +6,35 @@ A plan depends on the stated machines and on kappa and p rounded to a grid, neve
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from .backends import select_backend
 from .backends.base import Backend
-from .costs import Cost, CostModel
+from .concurrency import side_by_side
+from .costs import CostModel
 from .encodings import ENCODINGS, WITH_GATES
 from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
 from .noise import Noise
+from .planning.plan import Plan, make_plan, margin, predict_all
+from .planning.schedule import ASKED, SCHEDULES, Schedule, make_schedule
 from .readout import Readout, as_readout
 from .simulation import RegisterBudget, check_mode
-from .solvers import CLASSICAL, QUANTUM, SOLVERS, LinearSystem, Solution, Status, make_solver
+from .solvers import (
+    CLASSICAL,
+    QUANTUM,
+    SOLVERS,
+    LinearSystem,
+    Predictor,
+    Solution,
+    Status,
+    make_predictor,
+    make_solver,
+    runs_as,
+)
 from .solvers.base import relative_residuals
 from .stages import stage
-
-PLANNED = ("qsvt", *CLASSICAL)
-"""Solvers whose costs every plan holds, beside the one that was asked for by name."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which solver, what it and the others are predicted to cost (projected seconds), and why."""
-
-    solver: str
-    reason: str
-    costs: dict[str, Cost]
-    honest_solver: str
-    honest_costs: dict[str, Cost]
-    break_even_gate_time: float
-    """Gate time at which qsvt would take as long as the cheapest classical candidate of the comparison."""
-    honest_break_even_gate_time: float
-    fallbacks: list[str] = field(default_factory=list)
 
 
 class Scheduler:
@@ -47,8 +42,9 @@ class Scheduler:
 
     encoding, mode, max_queries, register_budget, precision, readout and noise are the options of the quantum solvers;
     mode "circuit" takes an encoding that has a gate program. backend is where everything is computed: a name or what
-    `select_backend` gives. cross_check is the fraction of systems that `compare_modes` is meant for. Raises
-    BackendUnavailableError, UnknownNameError, ParameterError, CombinationError.
+    `select_backend` gives. cross_check is the fraction of systems that `compare_modes` is meant for. schedule is how
+    the systems of a step share the two machines: "makespan" (the step ends soonest) or "paper" (each system to its
+    faster machine). Raises BackendUnavailableError, UnknownNameError, ParameterError, CombinationError.
     """
 
     def __init__(
@@ -64,6 +60,7 @@ class Scheduler:
         precision: str = "double",
         readout: Readout | str | None = None,
         noise: Noise | None = None,
+        schedule: str = "makespan",
     ) -> None:
         if not isinstance(model, (CostModel, type(None))):
             raise ParameterError(
@@ -78,7 +75,9 @@ class Scheduler:
         check_mode(mode, encoding)
         if not (isinstance(cross_check, (int, float)) and 0 <= cross_check <= 1):
             raise ParameterError("cross_check", f"{cross_check!r} is not in [0, 1]", "Give a fraction such as 0.05")
-        self.model, self.solver = model or CostModel(), solver
+        if schedule not in SCHEDULES:
+            raise UnknownNameError.among("schedule", schedule, SCHEDULES)
+        self.model, self.solver, self.schedule = model or CostModel(), solver, schedule
         self.encoding, self.mode, self.cross_check = encoding, mode, cross_check
         self.backend = select_backend(backend)
         self.readout = as_readout(readout)
@@ -95,23 +94,20 @@ class Scheduler:
             "readout": self.readout,
             "noise": noise or Noise(),
         }
-        asked = [] if solver in ("auto", *PLANNED) else [solver]
-        self._solvers = {name: make_solver(name, mode=mode, **self._options) for name in (*PLANNED, *asked)}
+        compared = (*self.model.candidates, *self.model.honest().candidates, *CLASSICAL)
+        names = dict.fromkeys(compared if solver == "auto" else (*compared, solver))
+        self._predictors = {name: self._predictor(name) for name in names}
+        run = dict.fromkeys(runs_as(name) for name, predictor in self._predictors.items() if predictor)
+        self._solvers = {name: make_solver(name, mode=mode, **self._options) for name in run}
 
-    def costs(self, system: LinearSystem, model: CostModel) -> dict[str, Cost]:
-        """Predicted cost of every solver that plans consider, candidate of the comparison or not.
-
-        Infinite for one that cannot serve the system, unless it was asked for: then CombinationError is raised.
-        """
-        return {name: self._cost(name, system, model) for name in self._solvers}
-
-    def _cost(self, name: str, system: LinearSystem, model: CostModel) -> Cost:
+    def _predictor(self, name: str) -> Predictor | None:
+        """None where the options exclude a candidate that was not asked for: it has no such mode, say."""
         try:
-            return self._solvers[name].predict(system, model, self.backend)
+            return make_predictor(name, mode=self.mode, **self._options)
         except CombinationError:
             if name == self.solver:
                 raise
-            return Cost(name, math.inf)
+            return None
 
     def equation(self, solver: str, system: LinearSystem) -> LinearSystem:
         """The system whose residual certifies what a solver gave: the same one but for functions other than 1/x."""
@@ -119,32 +115,28 @@ class Scheduler:
         return asked.equation(system) if solver in QUANTUM else system
 
     def plan(self, system: LinearSystem) -> Plan:
-        """The cheapest candidate of the comparison for this system, with the reason in words."""
-        with stage("plan", category=system.name, payload=system.bounds.kappa):
-            honest_model = self.model.honest()
-            costs, honest = self.costs(system, self.model), self.costs(system, honest_model)
-            chosen, reason = self._choose(costs)
-            return Plan(
-                solver=chosen,
-                reason=reason,
-                costs=costs,
-                honest_solver=min(honest_model.candidates, key=lambda name: honest[name].seconds),
-                honest_costs=honest,
-                break_even_gate_time=_break_even(self.model, costs),
-                honest_break_even_gate_time=_break_even(honest_model, honest),
-            )
+        """The cheapest candidate of the comparison for this system, with the reason in words.
 
-    def _choose(self, costs: dict[str, Cost]) -> tuple[str, str]:
-        candidates = self.model.candidates
-        ranked = sorted(candidates, key=lambda name: costs[name].seconds)
-        best, second = ranked[0], ranked[1]
-        said = (
-            f"{best} {costs[best].seconds:.2e} s against {second} {costs[second].seconds:.2e} s, projected, "
-            f"{self.model.comparison} comparison"
-        )
-        if self.solver == "auto":
-            return best, said
-        return self.solver, f"{self.solver} was asked for; {said}"
+        Where a solver was asked for by name, that one.
+        """
+        asked = None if self.solver == "auto" else self.solver
+        with stage("plan", category=system.name, payload=system.bounds.kappa):
+            costs, honest = (
+                predict_all(system, model, self.backend, self._predictors, asked)
+                for model in (self.model, self.model.honest())
+            )
+            plan = make_plan(costs, honest, self.model)
+        if asked is None:
+            return plan
+        others = [name for name in self.model.candidates if name != asked]
+        said = f"{asked} was asked for; {plan.reason}"
+        return replace(plan, solver=asked, planned_by=asked, reason=said, margin=margin(costs, asked, others))
+
+    def plan_many(self, systems: Sequence[LinearSystem]) -> Schedule:
+        """Plans for the systems of a step, which share a classical and a quantum machine."""
+        plans = [self.plan(system) for system in systems]
+        with stage("plan", category="+".join(system.name for system in systems)):
+            return make_schedule(plans, self.model, self.schedule if self.solver == "auto" else ASKED)
 
     def solve(self, system: LinearSystem, plan: Plan | None = None) -> tuple[Solution, Plan]:
         """Run the plan of one system; see `solve_many`."""
@@ -156,21 +148,31 @@ class Scheduler:
         """Run the plans; where a certificate fails, fall back to Cholesky, then LU, and say why in the plan.
 
         Systems that are planned for the same quantum solver go side by side: on a GPU their circuits share launches.
-        A solver that was asked for by name is not replaced. The projected seconds of a solution are those of what
-        was really run: the queries made and the success probabilities seen.
+        Classical solves run at the same time, as they would on the two machines. A solver that was asked for by name is
+        not replaced. The projected seconds of a solution are those of what was really run: the queries made and the
+        success probabilities seen.
         """
-        plans = plans or [self.plan(system) for system in systems]
-        first: dict[int, Solution] = {}
-        for name in QUANTUM:
-            places = [place for place, plan in enumerate(plans) if plan.solver == name]
-            if places:
-                solver: Any = self._solvers[name]
-                first.update(zip(places, solver.solve_many([systems[p] for p in places], self.backend), strict=True))
-        return [self._to_the_end(s, p, first.get(i)) for i, (s, p) in enumerate(zip(systems, plans, strict=True))]
+        plans = plans or self.plan_many(systems).plans
+        classical = [place for place, plan in enumerate(plans) if plan.solver not in QUANTUM]
+        quantum = [place for place in range(len(plans)) if place not in classical]
 
-    def _to_the_end(self, system: LinearSystem, plan: Plan, first: Solution | None) -> tuple[Solution, Plan]:
+        def solve_classically() -> dict[int, Solution]:
+            return {p: self._solvers[plans[p].solver].solve(systems[p], self.backend) for p in classical}
+
+        def simulate() -> dict[int, Solution]:
+            found: dict[int, Solution] = {}
+            for name in dict.fromkeys(plans[p].solver for p in quantum):
+                places = [p for p in quantum if plans[p].solver == name]
+                solver: Any = self._solvers[name]
+                found.update(zip(places, solver.solve_many([systems[p] for p in places], self.backend), strict=True))
+            return found
+
+        tasks = [task for task, places in ((simulate, quantum), (solve_classically, classical)) if places]
+        first = {place: solution for part in side_by_side(tasks, self.backend) for place, solution in part.items()}
+        return [self._to_the_end(s, p, first[i]) for i, (s, p) in enumerate(zip(systems, plans, strict=True))]
+
+    def _to_the_end(self, system: LinearSystem, plan: Plan, first: Solution) -> tuple[Solution, Plan]:
         """The planned solution, or what the fallbacks make of it."""
-        first = first or self._solvers[plan.solver].solve(system, self.backend)
         tried = [self._charged(first, system, plan)]
         for name in fallbacks(system):
             if self.solver != "auto" or tried[-1].solved:
@@ -261,9 +263,4 @@ def fallbacks(system: LinearSystem) -> tuple[str, ...]:
     return ("cholesky", "lu", "qr") if system.operator.symmetric else ("lu", "qr")
 
 
-def _break_even(model: CostModel, costs: dict[str, Cost]) -> float:
-    classical = min(costs[name].seconds for name in model.candidates if name not in QUANTUM)
-    return model.break_even_gate_time(costs["qsvt"], classical)
-
-
-__all__ = ["Plan", "Scheduler"]
+__all__ = ["Plan", "Schedule", "Scheduler"]

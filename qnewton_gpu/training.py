@@ -54,7 +54,8 @@ class TrainConfig:
     batch_size: int | None = None
     seed: int = 0
     cross_check: float = 0.0
-    comparison: str = "paper"
+    comparison: str = "ideal"
+    schedule: str = "makespan"
     hardware: Hardware = field(default_factory=Hardware)
     classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
 
@@ -130,6 +131,7 @@ class Training:
             cross_check=config.cross_check,
             precision=config.precision,
             readout=config.readout,
+            schedule=config.schedule,
         )
         # made on the host, so that a seed means the same weights everywhere; from here on they stay on the device
         device = scheduler.backend.torch_device
@@ -253,5 +255,6 @@ class Training:
             "gradient_norm": report.gradient_norm,
             "simulated_seconds": report.seconds,
             "systems": report.systems,
+            "schedule": report.schedule,
             "stages": [{**asdict(event), "start": event.start + epoch_clock} for event in events],
         }

@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         help="solve this fraction of the quantum systems in a second mode too, and log the difference",
     )
+    add(
+        "--schedule",
+        default="makespan",
+        help="of the systems of a step on the two machines: makespan (the step ends soonest) or paper (each system to "
+        "its faster machine)",
+    )
     add("--threads", type=int, default=None, help="CPU threads; all cores if not given")
     add("--out", type=Path, default=None, metavar="RUN", help="run folder; a new one in runs/ if not given")
     add(
@@ -195,6 +201,7 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         seed=options.seed,
         cross_check=options.cross_check,
         comparison=options.comparison,
+        schedule=options.schedule,
         hardware=hardware_from(options),
         classical=classical_from(options),
     )

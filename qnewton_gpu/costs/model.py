@@ -3,19 +3,60 @@
 quantum:   rounds * repetitions * readout * (queries * depth(one query) + preparation) * gate_time
 classical: assembly + N^3/3 (Cholesky), 2N^3/3 (LU), or sqrt(kappa)/2 ln(2/eps) products (CG), over the stated rates
 
-Two comparisons, both named and both printed: "paper" (arXiv 2405.00252: LU is the only classical candidate, assembly,
-state preparation and readout are free) and "honest" (best classical solver, all three charged).
+A comparison says who competes and what is charged. `paper` and `released-code` (arXiv 2405.00252) count queries by a
+formula; `ideal` and `honest` count those of circuits that are simulated.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import ParameterError, UnknownNameError
-from .hardware import ClassicalMachine, Hardware
+from .hardware import Hardware
+from .machine import ClassicalMachine
 
-COMPARISONS = {"paper": ("qsvt", "lu"), "honest": ("qsvt", "cholesky", "lu", "cg", "qr")}
+
+@dataclass(frozen=True)
+class Comparison:
+    """Who competes, by the names of solvers and formulas, and what is charged beside the solve itself."""
+
+    name: str
+    quantum: tuple[str, ...]
+    classical: tuple[str, ...]
+    charges_assembly: bool
+    said: str
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return self.quantum + self.classical
+
+
+COMPARISONS = {
+    comparison.name: comparison
+    for comparison in (
+        Comparison(
+            "ideal", ("qsvt",), ("lu",), False,
+            "the simulated circuit (qsvt) against LU; loading, reading and assembling the matrix are free",
+        ),
+        Comparison(
+            "paper", ("jennings",), ("lu",), False,
+            "as arXiv 2405.00252 plans: the query count of arXiv 2305.11352 v1 (a formula) against LU; loading, "
+            "reading and assembling the matrix are free",
+        ),
+        Comparison(
+            "released-code", ("jennings_released_code",), ("lu",), False,
+            "as the paper's released code plans: the same with its extra factor alpha, which is an error",
+        ),
+        Comparison(
+            "honest", ("qsvt", "kernel_reflection"), ("cholesky", "lu", "cg", "qr"), True,
+            "the best simulated circuit against the best of Cholesky, LU, CG and QR; assembly, state preparation, "
+            "repetitions and readout are charged",
+        ),
+    )
+}  # fmt: skip
+FREE = ("paper", "released-code", "ideal")
+"""Comparisons in which the quantum machine loads by QRAM, and reading the solution is not charged."""
 FIRST_SUCCESS_PROBABILITY = 0.03  # planned with until a step before has told
 
 
@@ -52,32 +93,13 @@ def query_depth(access: str, size: int, nonzeros: int) -> float:
     return max(1.0, math.log2(size) ** 2) if access == "qram" else float(max(1, nonzeros))
 
 
-def jennings_queries(kappa: float, alpha: float, epsilon: float) -> float:
-    """Queries of the solver that the Q-Newton paper plans with (arXiv 2305.11352 v1), repetitions included.
-
-    Q/(0.39 - 0.204 eps); alpha is the block-encoding norm over ||H||. The released code multiplies by alpha once
-    more, which is an error. Raises ParameterError outside eps <= 0.24, kappa >= sqrt(12).
-    """
-    if not 0 < epsilon <= 0.24:
-        raise ParameterError(
-            "epsilon", f"{epsilon!r} is outside (0, 0.24], where the bound holds", "Use epsilon <= 0.24"
-        )
-    if kappa < math.sqrt(12):
-        raise ParameterError("kappa", f"{kappa!r} is below sqrt(12), where the bound holds", "Round kappa up to 3.4642")
-    walk = 1741 * alpha * math.e / 500 * math.sqrt(kappa**2 + 1)
-    walk *= (133 / 125 + 4 / (25 * kappa ** (1 / 3))) * math.pi * math.log(2 * kappa + 3) + 1
-    log2 = math.log(2 * kappa + 3) ** 2
-    filtering = 351 / 50 * log2 * (math.log(451 * log2 / epsilon) + 1)
-    return (walk + filtering + alpha * kappa * math.log(32 / epsilon)) / (0.39 - 0.204 * epsilon)
-
-
 @dataclass(frozen=True)
 class CostModel:
     """Predicts what a solver would take on a stated quantum machine and a stated classical one."""
 
     hardware: Hardware = field(default_factory=Hardware)
     classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
-    comparison: str = "paper"
+    comparison: str = "ideal"
 
     def __post_init__(self) -> None:
         if not isinstance(self.hardware, Hardware):
@@ -90,12 +112,37 @@ class CostModel:
             raise UnknownNameError.among("comparison", self.comparison, COMPARISONS)
 
     @property
-    def candidates(self) -> tuple[str, ...]:
+    def rules(self) -> Comparison:
+        """Who competes and what is charged in this comparison."""
         return COMPARISONS[self.comparison]
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        return self.rules.candidates
+
+    @property
+    def quantum_candidates(self) -> tuple[str, ...]:
+        return self.rules.quantum
+
+    @property
+    def classical_candidates(self) -> tuple[str, ...]:
+        return self.rules.classical
+
+    def under(self, comparison: str) -> CostModel:
+        """The same machines in another comparison, with the access and readout that belong to it.
+
+        `honest` charges readout and state preparation; the others load by QRAM and read for free. Raises
+        UnknownNameError.
+        """
+        if comparison == self.comparison:
+            return self
+        free = replace(self.hardware, access="qram", readout="none", state_preparation=False)
+        hardware = free if comparison in FREE else self.hardware.honest()
+        return CostModel(hardware, self.classical, comparison)
 
     def honest(self) -> CostModel:
         """The same machines with the best classical solver as the opponent, and readout and preparation charged."""
-        return CostModel(self.hardware.honest(), self.classical, "honest")
+        return self.under("honest")
 
     def quantum(
         self,
@@ -109,10 +156,13 @@ class CostModel:
         epsilon: float,
         columns: int = 1,
         preparations: float | None = None,
+        search_queries: float = 0.0,
+        search_runs: float = 0.0,
     ) -> Cost:
         """`rounds` refinement rounds of `queries` queries each, to l2 error `epsilon` a round.
 
-        `preparations` are the successful runs that a readout really takes; None charges what the hardware states.
+        `preparations` are the successful runs that a readout really takes; None charges what the hardware states. A
+        search of `search_queries` in `search_runs` short runs comes once before the rounds (kernel reflection's norm).
         """
         hardware = self.hardware
         depth = query_depth(hardware.access, size, nonzeros)
@@ -128,25 +178,29 @@ class CostModel:
             "gate_time": hardware.gate_time,
             "success_probability": success_probability,
         }
+        if search_queries:
+            factors |= {"search_queries": float(search_queries), "search_runs": float(search_runs)}
         return Cost(solver, self.gates(factors) * hardware.gate_time, factors)
 
     @staticmethod
     def gates(factors: dict[str, float]) -> float:
         """Gates in sequence: the projected seconds over the gate time."""
-        runs = factors["rounds"] * factors["columns"] * factors["repetitions"] * factors["readout"]
-        return runs * (factors["queries"] * factors["depth"] + factors["preparation"])
+        runs = factors["rounds"] * factors["repetitions"] * factors["readout"]
+        search = factors.get("search_queries", 0.0) * factors["depth"]
+        search += factors.get("search_runs", 0.0) * factors["preparation"]
+        return factors["columns"] * (runs * (factors["queries"] * factors["depth"] + factors["preparation"]) + search)
 
     def factorisation(
         self, solver: str, size: int, assembly_flops: float = 0.0, half_bandwidth: int | None = None
     ) -> Cost:
-        """Cholesky (N^3/3) or LU (2N^3/3, within a band 4 N b^2); the honest comparison also charges assembly."""
+        """Cholesky (N^3/3) or LU (2N^3/3, within a band 4 N b^2), with assembly where the comparison charges it."""
         rate, flops = {
             "cholesky": (self.classical.cholesky_flops, size**3 / 3),
             "lu": (self.classical.lu_flops, 2 * size**3 / 3),
         }[solver]
         if half_bandwidth is not None:
             flops = min(flops, 4.0 * size * max(half_bandwidth, 1) ** 2)
-        assembly = assembly_flops / rate if self.comparison == "honest" else 0.0
+        assembly = assembly_flops / rate if self.rules.charges_assembly else 0.0
         factors = {"assembly_seconds": assembly, "flops": flops, "flops_per_second": rate}
         return Cost(solver, assembly + flops / rate, factors)
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import UnknownNameError
-from .base import LinearSystem, Solution, Solver, Status
+from .base import LinearSystem, Predictor, Solution, Solver, Status
 
 SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qsvt": ("qnewton_gpu.solvers.qsvt:QSVT", {}),
@@ -28,8 +28,11 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical:" in path)
 QUANTUM = tuple(name for name in SOLVERS if name not in CLASSICAL)
-GUESSES_NORM = ("kernel_reflection",)
-"""Solvers that need fewer queries where ||x|| of a similar system is known."""
+FORMULAS: dict[str, tuple[str, str]] = {
+    "jennings": ("qnewton_gpu.costs.jennings:jennings_queries", "qsvt"),
+    "jennings_released_code": ("qnewton_gpu.costs.jennings:released_code_queries", "qsvt"),
+}
+"""Query counts of the literature that take part in predictions, and the solver that runs what they win."""
 ABSOLUTE = ("saddle_free",)
 """Solvers of |A| x = b, to which an indefinite A is given as it is."""
 
@@ -42,21 +45,44 @@ def make_solver(name: str, **quantum_options: Any) -> Solver:
     if name not in SOLVERS:
         raise UnknownNameError.among("solver", name, ("auto", *SOLVERS))
     path, options = SOLVERS[name]
-    module, attribute = path.split(":")
-    build = partial(getattr(importlib.import_module(module), attribute), **options)
+    build = partial(_import(path), **options)
     solver: Solver = build(**quantum_options) if name in QUANTUM else build()
     return solver
+
+
+def make_predictor(name: str, **quantum_options: Any) -> Predictor:
+    """What predicts the cost of that solver, or of that formula of the literature; see `make_solver`."""
+    if name not in FORMULAS:
+        return make_solver(name, **quantum_options)
+    from .formula import QueryFormula
+
+    formula, stands_in = FORMULAS[name]
+    encoded: Any = make_solver(stands_in, **quantum_options)
+    return QueryFormula(name, _import(formula), encoded)
+
+
+def runs_as(name: str) -> str:
+    """The solver that runs a system which this candidate wins: itself, unless it is a formula."""
+    return FORMULAS[name][1] if name in FORMULAS else name
+
+
+def _import(path: str) -> Any:
+    module, attribute = path.split(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 __all__ = [
     "ABSOLUTE",
     "CLASSICAL",
-    "GUESSES_NORM",
+    "FORMULAS",
     "QUANTUM",
     "SOLVERS",
     "LinearSystem",
+    "Predictor",
     "Solution",
     "Solver",
     "Status",
+    "make_predictor",
     "make_solver",
+    "runs_as",
 ]

@@ -159,14 +159,22 @@ class Solution:
         return self.status is Status.SOLVED
 
 
-class Solver(Protocol):
-    """One way to solve a LinearSystem. Adding one is one file and one line of the registry."""
+class Predictor(Protocol):
+    """What has a predicted cost: a solver, or a query count of the literature."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
-        """Projected seconds on the stated machines, before anything is solved."""
+        """Projected seconds on the stated machines, before anything is solved; infinite where it cannot solve it.
+
+        Raises CombinationError where the options of a solver exclude the system.
+        """
         ...
+
+
+class Solver(Predictor, Protocol):
+    """One way to solve a LinearSystem. Adding one is one file and one line of the registry."""
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution: ...
 

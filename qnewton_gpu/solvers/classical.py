@@ -144,7 +144,7 @@ class LeastSquares:
         rows = A.shape[0] + (A.shape[1] if system.damping else 0)
         small, large = min(rows, A.shape[1]), max(rows, A.shape[1])
         flops, rate = 2.0 * small**2 * (large - small / 3), model.classical.lu_flops
-        assembly = A.assembly_flops / rate if model.comparison == "honest" else 0.0
+        assembly = A.assembly_flops / rate if model.rules.charges_assembly else 0.0
         factors = {"assembly_seconds": assembly, "flops": flops, "flops_per_second": rate}
         return Cost(self.name, assembly + flops / rate, factors)
 

@@ -79,12 +79,16 @@ class KernelReflectionMethod(Method):
         return eigenstate_filter_polynomial(round_up_to_grid(self.kappa), PROBE_ERROR)
 
     def most_probes(self) -> int:
-        low, high = self._limits()
-        return max(1, math.ceil(math.log2(max(2.0, math.log(high / low) / math.log(CLOSE)))))
+        """Bisections of log t until its ends are close; by kappa on the grid, so that one ulp cannot add one."""
+        return max(1, math.ceil(math.log2(max(2.0, math.log(round_up_to_grid(self.kappa)) / math.log(CLOSE)))))
 
     def queries(self, epsilon: float) -> int:
-        search = 0 if self.ratio is not None else self.most_probes() * VOTES * self.probe().degree
-        return search + self.polynomial(epsilon).degree
+        return self.polynomial(epsilon).degree
+
+    def search(self) -> tuple[int, int]:
+        """At most: a search ends as soon as ||x|| is known to a factor."""
+        runs = 0 if self.ratio is not None else self.most_probes() * VOTES
+        return runs * self.probe().degree, runs
 
     def resources(self) -> dict[str, Any]:
         epsilon, _ = self.split()

@@ -65,7 +65,14 @@ class Method(ABC):
 
     @abstractmethod
     def queries(self, epsilon: float) -> int:
-        """Of one round that leaves a relative residual of at most epsilon, for one column: what `round` will make."""
+        """Of one round that leaves a relative residual of at most epsilon, for one column: what `round` will make.
+
+        Those of `search` are not among them.
+        """
+
+    def search(self) -> tuple[int, int]:
+        """(queries, runs) that come once, in the first round, whatever is read of the circuit after them."""
+        return 0, 0
 
     @abstractmethod
     def round(self, x: Any, residual: Any, epsilon: float) -> Generator[Program, Outcome, Round]:

@@ -158,6 +158,7 @@ class QuantumSolver(ABC):
         method = self.method(system, backend)
         epsilon, rounds = method.split()
         p = system.expected_success_probability or self.expected_success(system) or FIRST_SUCCESS_PROBABILITY
+        search_queries, search_runs = method.search()
         return model.quantum(
             self.name,
             queries=method.queries(epsilon),
@@ -168,6 +169,8 @@ class QuantumSolver(ABC):
             epsilon=epsilon,
             columns=system.rhs.shape[1],
             preparations=self.readout.preparations(system.unknowns),
+            search_queries=search_queries,
+            search_runs=search_runs,
         )
 
     def expected_success(self, system: LinearSystem) -> float | None:

@@ -87,7 +87,7 @@ class Refinement:
     def __init__(self, solver: QuantumSolver, system: LinearSystem, method: Method, backend: Backend) -> None:
         self.solver, self.system, self.method, self.backend = solver, system, method, backend
         self.epsilon, _ = method.split()
-        self.first_queries = method.queries(self.epsilon)
+        self.first_queries = method.queries(self.epsilon) + method.search()[0]
         self.x = system.zeros()
         self.residual = system.rhs
         self.error = 1.0
@@ -184,7 +184,7 @@ class Refinement:
         problem = beyond_double_precision(method.kappa_of_system(method.kappa), self.system.tolerance)
         if problem:
             return Status.TOO_ILL_CONDITIONED, problem
-        needed = method.queries(epsilon)
+        needed = method.queries(epsilon) + method.search()[0]
         if self.queries + needed > self.solver.max_queries:
             return Status.TOO_MANY_QUERIES, (
                 f"{needed} queries are needed for alpha/|lambda|_min = {method.kappa:.3g} after {self.queries} queries "

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import scipy.fft
+import scipy  # its submodules load at their first use: predictions need none of them
 
 from ..backends.base import Backend
 from ..encodings.base import BlockEncoding

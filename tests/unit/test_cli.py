@@ -99,7 +99,7 @@ def test_bad_files_name_the_argument_and_the_remedy(
         (["solve", "{A}", "--gate-time", "-1"], "gate_time"),
         (["solve", "{A}", "--access", "ram"], "qram, qrom"),
         (["solve", "{A}", "--charge-readout", "all"], "none, copies, inverse"),
-        (["solve", "{A}", "--comparison", "fair"], "paper, honest"),
+        (["solve", "{A}", "--comparison", "fair"], "ideal, paper, released-code, honest"),
         (["solve", "{A}", "--machine", "nowhere"], "reference"),
         (["solve", "{A}", "--out", "{tmp}/nowhere/x.npy"], "cannot be written"),
         (["solve", "{A}", "--out", "{tmp}"], "cannot be written"),
@@ -205,7 +205,9 @@ def test_log_lines_hold_what_the_run_folder_promises(tmp_path: Path) -> None:
     promised = "name size kappa alpha solver encoding reason queries success_probability tolerance relative_residual"
     promised += " simulated_seconds projected_seconds predicted"
     assert set(promised.split()) <= set(lines[0]["systems"][0])
-    assert set(lines[0]["systems"][0]["predicted"]) == {"qsvt", "cholesky", "lu", "cg", "qr"}
+    compared = {"qsvt", "kernel_reflection", "cholesky", "lu", "cg", "qr"}
+    assert set(lines[0]["systems"][0]["predicted"]) == compared
+    assert lines[0]["schedule"]["machines"] == ["quantum"] and lines[0]["schedule"]["rule"] == "makespan"
     stages = {event["name"] for line in lines for event in line["stages"]}
     assert stages == {"gradient", "curvature", "condition", "plan", "encode", "solve", "verify", "update"}
     config = json.loads((out / "config.json").read_text())

@@ -36,14 +36,16 @@ def a_system(step: int, name: str = "network", **changes: Any) -> dict[str, Any]
     return {
         "name": name, "size": 1210, "kappa": 8.0 * 1.8**step, "kappa_certified": True, "row_sparsity": 1210,
         "conditioning": [], "solver": solver, "status": "solved", "message": "The relative residual is small.",
-        "reason": f"{solver} 3.30e-03 s against another 1.18e-02 s, projected, paper comparison", "fallbacks": [],
+        "planned_by": solver, "margin": 3.6,
+        "reason": f"{solver} 3.30e-03 s against another 1.18e-02 s, projected, ideal comparison", "fallbacks": [],
         "encoding": "gram" if solver == "qsvt" else None, "mode": "subspace", "alpha": 2.0, "polynomial_kappa": 6.4,
         "polynomial_kappa_on_grid": 6.7, "degree": 35 if solver == "qsvt" else None,
         "queries": 35 if solver == "qsvt" else 0, "success_probability": 0.026 if solver == "qsvt" else None,
         "readout": "exact" if solver == "qsvt" else None,
         "tolerance": 1e-2, "relative_residual": 6e-3,
         "ledger": {"polynomial": 9e-3, "phases": 4e-15, "arithmetic": 5e-15, "readout": 0.0, "residual": 6e-3},
-        "simulated_seconds": 0.04, "projected_seconds": seconds[solver],
+        "simulated_seconds": 0.04, "projected_seconds": seconds[solver], "predicted_seconds": seconds[solver],
+        "classical_predicted_seconds": seconds[solver] if solver == "lu" else None,
         "predicted": {name: a_cost(name, value, False) for name, value in seconds.items()},
         "honest_solver": "cg",
         "honest_predicted": {name: a_cost(name, value * 40, True) for name, value in seconds.items()},
@@ -59,6 +61,10 @@ def a_step(step: int, systems: list[dict[str, Any]] | None = None, **changes: An
         "step": step, "loss": 2.0 * 0.8**step, "loss_before": 2.5 * 0.8**step, "accuracy": 1 - 0.8 ** (step + 2),
         "damping": 0.1 * 0.5**step, "next_damping": 0.05 * 0.5**step, "accepted": True, "reduction_ratio": 0.8,
         "gradient_norm": 0.4, "simulated_seconds": 0.14, "systems": [a_system(step)] if systems is None else systems,
+        "schedule": {
+            "rule": "makespan", "machines": ["quantum"], "projected_seconds": 3e-3, "paper_rule_seconds": 3e-3,
+            "lower_bound": 1.5e-3, "method": "fastest",
+        },
         "stages": [
             {"name": name, "start": began + start, "seconds": seconds, "depth": depth, "failed": False}
             for name, start, seconds, depth in stages

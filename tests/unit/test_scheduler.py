@@ -12,10 +12,10 @@ import pytest
 import qnewton_gpu as qn
 from qnewton_gpu import CostModel, Hardware, LinearSystem, Scheduler, Solution, SpectrumBounds, Status
 from qnewton_gpu.backends import select_backend
+from qnewton_gpu.costs import COMPARISONS
 from qnewton_gpu.errors import CombinationError, UnknownNameError
 from qnewton_gpu.operators import as_operator
-from qnewton_gpu.scheduler import PLANNED
-from qnewton_gpu.solvers import SOLVERS, make_solver
+from qnewton_gpu.solvers import CLASSICAL, SOLVERS, make_solver
 
 CPU = select_backend("cpu")
 GATE_TIMES = [10.0**k for k in range(-16, -2)]
@@ -26,17 +26,39 @@ def system(n: int = 200, kappa: float = 30.0, tolerance: float = 1e-2, columns: 
     return LinearSystem(operator, np.ones((n, columns)), SpectrumBounds(1 / kappa, 1.0, True), tolerance)
 
 
-@pytest.mark.parametrize("comparison", ["paper", "honest"])
+@pytest.mark.parametrize("comparison", COMPARISONS)
 @pytest.mark.parametrize("gate_time", GATE_TIMES)
 def test_the_plan_is_the_cheapest_candidate(comparison: str, gate_time: float) -> None:
     model = CostModel(Hardware(gate_time), comparison=comparison)
     plan = Scheduler(model).plan(system())
-    assert set(plan.costs) == set(plan.honest_costs) == set(PLANNED)
-    assert plan.costs[plan.solver].seconds == min(plan.costs[name].seconds for name in model.candidates)
+    expected = {*model.candidates, *model.honest().candidates, *CLASSICAL}
+    assert set(plan.costs) == set(plan.honest_costs) == expected
+    seconds = sorted(plan.costs[name].seconds for name in model.candidates)
+    assert plan.costs[plan.planned_by].seconds == seconds[0] and plan.margin == seconds[1] / seconds[0]
     assert plan.honest_costs[plan.honest_solver].seconds == min(
-        plan.honest_costs[name].seconds for name in ("qsvt", "cholesky", "lu", "cg")
+        plan.honest_costs[name].seconds for name in ("qsvt", "kernel_reflection", "cholesky", "lu", "cg", "qr")
     )
-    assert plan.reason.startswith(plan.solver) and comparison in plan.reason and "projected" in plan.reason
+    assert plan.reason.startswith(plan.planned_by) and comparison in plan.reason and "projected" in plan.reason
+
+
+@pytest.mark.parametrize("comparison", ["paper", "released-code"])
+def test_what_a_formula_wins_is_solved_by_qsvt_and_the_reason_says_so(comparison: str) -> None:
+    solution, plan = Scheduler(CostModel(Hardware(1e-15), comparison=comparison)).solve(system(n=20))
+    assert plan.planned_by.startswith("jennings") and plan.solver == solution.solver == "qsvt" and solution.solved
+    assert "formula" in plan.reason and "qsvt stands in" in plan.reason
+
+
+def test_the_released_code_counts_alpha_once_more() -> None:
+    s = system()
+    H = s.operator.dense() + 0.01 * (np.eye(200, k=1) + np.eye(200, k=-1))
+    s.operator = as_operator(H, CPU)
+    costs = [
+        Scheduler(CostModel(comparison=name)).plan(s).costs[candidate]
+        for name, candidate in (("paper", "jennings"), ("released-code", "jennings_released_code"))
+    ]
+    alpha = costs[0].factors["alpha"]
+    assert alpha == pytest.approx(np.abs(H).sum(axis=1).max(), rel=1e-12) and alpha > 1
+    assert costs[1].seconds == pytest.approx(alpha * costs[0].seconds, rel=1e-12)
 
 
 def test_both_kinds_are_chosen_and_the_break_even_lies_between() -> None:
@@ -62,7 +84,7 @@ def test_the_honest_comparison_is_harder_on_the_quantum_side() -> None:
 
 
 @pytest.mark.parametrize("kappa", [2.0, 16.0, 2 ** (33 / 8), 30.0, 64.0, 100.0, 128.0])
-@pytest.mark.parametrize("comparison", ["paper", "honest"])
+@pytest.mark.parametrize("comparison", COMPARISONS)
 def test_one_ulp_of_kappa_changes_nothing(kappa: float, comparison: str) -> None:
     base = system()
     operator = base.operator

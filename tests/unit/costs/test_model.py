@@ -128,15 +128,33 @@ def test_a_cost_without_end_breaks_even_at_no_gate_time() -> None:
 
 
 def test_assembly_is_charged_in_the_honest_comparison_only() -> None:
-    paper = CostModel(classical=MACHINE)
-    assert paper.comparison == "paper" and paper.candidates == ("qsvt", "lu")
-    assert paper.factorisation("cholesky", 100, 1e9).seconds == pytest.approx(1e6 / 3 / 2e10)
-    honest = paper.honest()
-    assert set(honest.candidates) == {"qsvt", "cholesky", "lu", "cg", "qr"}
+    ideal = CostModel(classical=MACHINE)
+    assert ideal.comparison == "ideal" and ideal.candidates == ("qsvt", "lu")
+    assert ideal.under("paper").candidates == ("jennings", "lu")
+    for free in (ideal, ideal.under("paper"), ideal.under("released-code")):
+        assert free.factorisation("cholesky", 100, 1e9).seconds == pytest.approx(1e6 / 3 / 2e10)
+    honest = ideal.honest()
+    assert set(honest.candidates) == {"qsvt", "kernel_reflection", "cholesky", "lu", "cg", "qr"}
     assert honest.factorisation("cholesky", 100, 1e9).seconds == pytest.approx((1e6 / 3 + 1e9) / 2e10)
     assert honest.factorisation("lu", 100, 1e9).seconds == pytest.approx((2e6 / 3 + 1e9) / 2e10)
     assert honest.hardware.readout == "inverse" and honest.hardware.state_preparation
     assert CostModel(Hardware(readout="copies"), MACHINE).honest().hardware.readout == "copies"
+
+
+def test_the_free_comparisons_load_by_qram_and_read_for_nothing() -> None:
+    charged = CostModel(Hardware(1e-9, access="qrom", readout="copies", state_preparation=True), MACHINE, "honest")
+    assert charged.under("honest") is charged
+    for name in ("ideal", "paper", "released-code"):
+        free = charged.under(name)
+        assert free.comparison == name and free.hardware == Hardware(1e-9) and free.classical == MACHINE
+
+
+def test_a_search_is_charged_once_whatever_is_read() -> None:
+    model = CostModel(Hardware(1e-9, readout="inverse", state_preparation=True), MACHINE)
+    common = {"queries": 100, "rounds": 2, "success_probability": 0.5, "size": 64, "nonzeros": 640, "epsilon": 1e-2}
+    plain, searching = model.quantum("k", **common), model.quantum("k", **common, search_queries=50, search_runs=9)
+    extra = 50 * plain.factors["depth"] + 9 * plain.factors["preparation"]
+    assert model.gates(searching.factors) - model.gates(plain.factors) == pytest.approx(extra, rel=1e-6)
 
 
 def test_a_product_takes_what_arithmetic_or_memory_takes_longer() -> None:
@@ -154,7 +172,7 @@ def test_conjugate_gradients_take_one_product_at_least_and_each_column_its_own()
 
 
 def test_an_unknown_comparison_lists_the_valid_ones() -> None:
-    with pytest.raises(UnknownNameError, match="paper, honest"):
+    with pytest.raises(UnknownNameError, match="ideal, paper, released-code, honest"):
         CostModel(comparison="mine")
 
 

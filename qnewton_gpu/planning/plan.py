@@ -1,0 +1,99 @@
+"""The plan of one system: what every candidate is predicted to cost, which one is the cheapest, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..backends.base import Backend
+from ..costs import Cost, CostModel
+from ..errors import CombinationError
+from ..solvers import LinearSystem, Predictor, runs_as
+
+Costs = Mapping[str, Cost]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which solver runs a system, what every candidate is predicted to cost (projected seconds), and why.
+
+    `planned_by` is the candidate that decided: the solver itself, or a formula that it stands in for. `margin` is what
+    the next best candidate costs over it. The break-even gate times are those at which the best quantum candidate of
+    the comparison would take as long as the best classical one.
+    """
+
+    solver: str
+    planned_by: str
+    reason: str
+    costs: dict[str, Cost]
+    margin: float
+    honest_solver: str
+    honest_costs: dict[str, Cost]
+    break_even_gate_time: float
+    honest_break_even_gate_time: float
+    fallbacks: list[str] = field(default_factory=list)
+
+
+def predict_all(
+    system: LinearSystem,
+    model: CostModel,
+    backend: Backend,
+    predictors: Mapping[str, Predictor | None],
+    asked: str | None = None,
+) -> dict[str, Cost]:
+    """Predicted cost of every predictor: infinite for one that cannot serve the system, or is None.
+
+    Raises CombinationError for the one that was `asked` for.
+    """
+    costs = {}
+    for name, predictor in predictors.items():
+        try:
+            costs[name] = predictor.predict(system, model, backend) if predictor else Cost(name, math.inf)
+        except CombinationError:
+            if name == asked:
+                raise
+            costs[name] = Cost(name, math.inf)
+    return costs
+
+
+def cheapest(costs: Costs, names: Iterable[str]) -> str:
+    """The name of the lowest cost; of equal ones the first."""
+    return min(names, key=lambda name: costs[name].seconds)
+
+
+def make_plan(costs: dict[str, Cost], honest: dict[str, Cost], model: CostModel) -> Plan:
+    """The argmin over the candidates of the comparison, with the reason in words."""
+    ranked = sorted(model.candidates, key=lambda name: costs[name].seconds)
+    best, second = ranked[0], ranked[1]
+    reason = (
+        f"{best} {costs[best].seconds:.2e} s against {second} {costs[second].seconds:.2e} s, projected, "
+        f"{model.comparison} comparison"
+    )
+    solver = runs_as(best)
+    if solver != best:
+        reason += f"; {best} is a formula, and {solver} stands in for it"
+    honest_model = model.honest()
+    return Plan(
+        solver=solver,
+        planned_by=best,
+        reason=reason,
+        costs=costs,
+        margin=margin(costs, best, ranked[1:]),
+        honest_solver=cheapest(honest, honest_model.candidates),
+        honest_costs=honest,
+        break_even_gate_time=break_even(model, costs),
+        honest_break_even_gate_time=break_even(honest_model, honest),
+    )
+
+
+def margin(costs: Costs, name: str, others: Iterable[str]) -> float:
+    """What the cheapest of the others costs over this one: above 1 where it wins, infinite where no other can."""
+    best, own = min(costs[other].seconds for other in others), costs[name].seconds
+    return best / own if math.isfinite(own) and own > 0 else math.inf if math.isinf(best) else 1.0
+
+
+def break_even(model: CostModel, costs: Costs) -> float:
+    """The gate time at which the best quantum candidate takes as long as the best classical one; 0 where none would."""
+    classical = min(costs[name].seconds for name in model.classical_candidates)
+    return max(model.break_even_gate_time(costs[name], classical) for name in model.quantum_candidates)
