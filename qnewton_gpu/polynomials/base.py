@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Literal
 
 import numpy as np
-import scipy.fft
+import scipy  # its submodules load at their first use: predictions need none of them
 
 from ..errors import ParameterError
 

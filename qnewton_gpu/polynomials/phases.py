@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Protocol
 
 import numpy as np
-import scipy.fft
+import scipy  # its submodules load at their first use: predictions need none of them
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import ParameterError
