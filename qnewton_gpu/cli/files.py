@@ -50,10 +50,10 @@ def _read_npy(path: Path) -> Any:
 _READERS = {".mtx": _read_mtx, ".npz": _read_npz, ".npy": _read_npy}
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, argument: str = "--out") -> None:
     """Raise FileFormatError where the result could not be written, before it is computed."""
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise FileFormatError("--out", f"{path} cannot be written", "Choose a file in a folder that can be written")
+        raise FileFormatError(argument, f"{path} cannot be written", "Choose a file in a folder that can be written")
 
 
 def load_vector(path: Path) -> Any:
