@@ -87,7 +87,7 @@ def stated_system(
     entries = order * (order if row_nonzeros is None else min(_whole("row_nonzeros", row_nonzeros), order))
     _between("kappa", kappa, 1, LARGEST)
     _between("alpha", alpha, 1, LARGEST)
-    _between("tolerance", tolerance, 1e-15, 1, strict=True)
+    check_tolerance(tolerance)
     if entry_bytes is None:
         entry_bytes = DENSE_BYTES if entries == order**2 else SPARSE_BYTES
     _between("entry_bytes", entry_bytes, 1, 64)
@@ -96,6 +96,11 @@ def stated_system(
     bounds = SpectrumBounds(1 / kappa, 1.0, certified=True, method="stated")
     encodings = {"auto": StatedEncoding(operator, alpha)}
     return LinearSystem(operator, backend.xp.ones((1, 1)), bounds, tolerance, encodings=encodings, expected_norm=1.0)
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Raise ParameterError unless FP64 can promise this relative residual."""
+    _between("tolerance", tolerance, 1e-15, 1, strict=True)
 
 
 def _whole(name: str, value: Any) -> int:
@@ -113,4 +118,4 @@ def _between(name: str, value: Any, low: float, high: float, *, strict: bool = F
         inside = False
     if not inside:
         problem = f"{value!r} is not a number between {low:g} and {high:g}"
-        raise ParameterError(name, problem, "State a real system")
+        raise ParameterError(name, problem, "Give a number in that range")
