@@ -26,7 +26,7 @@ _NAMES = {
     "KroneckerOperator": "operators",
     "CostModel": "costs.model",
     "Hardware": "costs.hardware",
-    "ClassicalMachine": "costs.hardware",
+    "ClassicalMachine": "costs.machine",
     "condition": "conditioning.condition",
     "RegisterBudget": "simulation",
     "Readout": "readout",
@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from .conditioning.condition import condition
     from .conditioning.pruning import prune_symmetric
     from .conditioning.spectrum import SpectrumBounds, estimate_spectrum
-    from .costs.hardware import ClassicalMachine, Hardware
+    from .costs.hardware import Hardware
+    from .costs.machine import ClassicalMachine
     from .costs.model import CostModel
     from .encodings.base import BlockEncoding
     from .linear_solve import solve

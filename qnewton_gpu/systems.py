@@ -97,6 +97,10 @@ class TorchFactor:
     def gram_flops(self) -> float:
         return self.curvature.dense_flops
 
+    @property
+    def gram_bytes(self) -> float:
+        return self.curvature.dense_bytes
+
     def _through_torch(self, function: Callable[[torch.Tensor], torch.Tensor], vectors: Any) -> Any:
         xp, columns = self.backend.xp, vectors.shape[1]
         pairs = xp.iscomplexobj(vectors)

@@ -96,6 +96,13 @@ class GaussNewton:
         return self._closed_form.gram_flops if self._closed_form is not None else float(self.shape[0]) * self.size**2
 
     @property
+    def dense_bytes(self) -> float:
+        """Written by `dense`: tables of the closed form or the rows of G, and the matrix twice."""
+        if self._closed_form is not None:
+            return self._closed_form.gram_bytes
+        return 8.0 * (self.shape[0] * self.size + 2 * self.size**2)
+
+    @property
     def product_flops(self) -> float:
         """Of one product with GGN: a forward and a backward pass at twice their usual cost, 8 B n for dense layers."""
         return 8.0 * self.batch * self.size

@@ -87,6 +87,16 @@ class LinearLayers:
         pairs = ((a, b) for i, a in enumerate(self.layers) for b in self.layers[: i + 1])
         return sum(2.0 * len(a.inputs) * len(a.index) * len(b.index) for a, b in pairs)
 
+    @property
+    def gram_bytes(self) -> float:
+        """Written by `gram`: B (out out' + in in') products of deltas and inputs a pair, and the matrix twice."""
+        pairs = ((a, b) for i, a in enumerate(self.layers) for b in self.layers[: i + 1])
+        entries = sum(
+            len(a.inputs) * (a.inputs.shape[1] * b.inputs.shape[1] + a.delta.shape[2] * b.delta.shape[2])
+            for a, b in pairs
+        )
+        return 8.0 * (entries + 2 * self.size**2)
+
 
 def _pair(first: LinearLayer, second: LinearLayer) -> Tensor:
     """sum_b (sum_c delta delta'^t)_b x (h h'^t)_b: the Kronecker structure makes it one product over the examples."""

@@ -58,6 +58,7 @@ class ExplicitMatrix:
 
     symmetric: bool
     assembly_flops = 0.0
+    assembly_bytes = 0.0
 
     def __init__(self, matrix: Any, backend: Backend) -> None:
         """`matrix` is an array of the backend, or a SciPy CSR matrix, which stays on the host."""
@@ -91,16 +92,31 @@ class ExplicitMatrix:
         return (12.0 if self.sparse else 8.0) * self.nonzeros
 
     @cached_property
-    def half_bandwidth(self) -> int:
-        """max |i - j| over the entries of a square matrix, after reverse Cuthill-McKee where it is sparse."""
-        if not self.sparse:
-            return max(self.shape) - 1
+    def _widths(self) -> np.ndarray:
+        """i minus the smallest j of row i in the pattern of a sparse A + A^t, after reverse Cuthill-McKee."""
         from scipy.sparse.csgraph import reverse_cuthill_mckee
 
         coo = self.matrix.tocoo()
         place = np.empty(self.shape[0], dtype=np.int64)
         place[reverse_cuthill_mckee(self.matrix.tocsr(), symmetric_mode=self.symmetric)] = np.arange(self.shape[0])
-        return int(np.abs(place[coo.row] - place[coo.col]).max(initial=0))
+        rows, columns = place[coo.row], place[coo.col]
+        widths = np.zeros(self.shape[0], dtype=np.int64)
+        np.maximum.at(widths, np.maximum(rows, columns), np.abs(rows - columns))
+        return widths
+
+    @cached_property
+    def half_bandwidth(self) -> int:
+        """max |i - j| over the entries of a square matrix, after reverse Cuthill-McKee where it is sparse."""
+        return int(self._widths.max(initial=0)) if self.sparse else max(self.shape) - 1
+
+    @cached_property
+    def fill_flops(self) -> float:
+        """Of an LU within the envelope that reverse Cuthill-McKee leaves of a sparse square matrix: 2 sum_i width_i^2.
+
+        Against what SuperLU (COLAMD) does: the same for narrow bands and blocks, 1 to 5 times as much for grids of 10^3
+        to 10^5 points, 1.5 times for 7 random entries a row, 20 to 40 times for 3.
+        """
+        return 2.0 * float((self._widths.astype(np.float64) ** 2).sum()) + 2.0 * self.shape[0]
 
     @cached_property
     def frobenius_norm(self) -> float:

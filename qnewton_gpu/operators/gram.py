@@ -152,6 +152,11 @@ class GramOperator:
     def assembly_flops(self) -> float:
         return self.factor.gram_flops
 
+    @property
+    def assembly_bytes(self) -> float:
+        """Bytes that `dense` writes beside its arithmetic, where the factor says so."""
+        return getattr(self.factor, "gram_bytes", 0.0)
+
     def matvec(self, v: Any) -> Any:
         return self.factor.normal_matvec(v) + self.damping * v
 
