@@ -10,17 +10,19 @@ This is the lowest layer: a backend tells it of its device with `use_device_cloc
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from functools import cache
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 STAGES = ("gradient", "curvature", "condition", "plan", "encode", "solve", "verify", "update")
 DOMAIN = "qnewton"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class StageEvent:
 
     `start` is in seconds of `time.perf_counter`; `depth` counts the enclosing stages; `category` names the block of
     the network, None for the whole step. `device_seconds` is the time between the device's first and last mark, None
-    without a device clock and for a failed stage. `host_bytes` were copied from the device to the host.
+    without a device clock and for a failed stage. `host_bytes` were copied from the device to the host. `track` tells
+    apart what ran at the same time: 0 for the thread that records, else the number of its `Track`.
     """
 
     name: str
@@ -40,6 +43,7 @@ class StageEvent:
     category: str | None = None
     device_seconds: float | None = None
     host_bytes: int = 0
+    track: int = 0
 
 
 class DeviceClock(Protocol):
@@ -59,6 +63,12 @@ class _Recorder:
         self.annotate = annotate
         self.events: list[StageEvent] = []
         self.marks: list[tuple[DeviceClock, Any, Any] | None] = []
+        self.one_at_a_time = threading.Lock()
+
+    def keep(self, event: StageEvent, marks: tuple[DeviceClock, Any, Any] | None) -> None:
+        with self.one_at_a_time:  # the two lists belong together
+            self.events.append(event)
+            self.marks.append(marks)
 
     def read_device_clock(self) -> None:
         for place, marks in enumerate(self.marks):
@@ -70,6 +80,7 @@ class _Recorder:
 _innermost: ContextVar[stage | None] = ContextVar("qnewton_innermost_stage", default=None)
 _recorder: ContextVar[_Recorder | None] = ContextVar("qnewton_stage_recorder", default=None)
 _host_bytes: ContextVar[int] = ContextVar("qnewton_host_bytes", default=0)
+_track: ContextVar[int] = ContextVar("qnewton_track", default=0)
 _device_clock: DeviceClock | None = None
 
 
@@ -87,6 +98,26 @@ def count_host_bytes(number: int) -> None:
 def host_bytes() -> int:
     """All bytes counted so far in this thread, inside stages and outside: the difference is that of a step."""
     return _host_bytes.get()
+
+
+class Track:
+    """Where a task leaves its stages that runs in another thread, at the same time as the one that makes this.
+
+    They are recorded with those of the maker, inside the stage that was open there, under the number of this track.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._context = copy_context()
+        self._context.run(_track.set, number)
+        self._copied = _host_bytes.get()
+
+    def run(self, task: Callable[[], T]) -> T:
+        """task(), in the thread that calls this."""
+        return self._context.run(task)
+
+    def close(self) -> None:
+        """Count for the maker what the task copied to the host: called by the maker, when the task has ended."""
+        count_host_bytes(self._context.get(_host_bytes, 0) - self._copied)
 
 
 @cache
@@ -158,12 +189,11 @@ class stage:
         self._annotation.__exit__(None, None, None)
         copied = _host_bytes.get() - self._copied
         # a device that has just failed is not asked for a mark: that error would hide the first
-        recorder.marks.append(
-            (self._clock, self._mark, self._clock.mark()) if self._clock is not None and not failed else None
+        marks = (self._clock, self._mark, self._clock.mark()) if self._clock is not None and not failed else None
+        event = StageEvent(
+            self.name, self._start, seconds, self.depth, failed, self.category, None, copied, _track.get()
         )
-        recorder.events.append(
-            StageEvent(self.name, self._start, seconds, self.depth, failed, self.category, None, copied)
-        )
+        recorder.keep(event, marks)
 
 
 @contextmanager

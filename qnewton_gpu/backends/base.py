@@ -7,6 +7,7 @@ Vectors have shape (N, k): k columns that are solved together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
@@ -128,8 +129,15 @@ class Backend(Protocol):
         """The same for the two vectors of the subspace recurrence; None: products have to do."""
         ...
 
+    def own_stream(self) -> AbstractContextManager[None]:
+        """For a thread beside others: what it asks of the device while inside runs at the same time as what they ask.
+
+        It comes after what the caller of this had asked before the call, and before what the caller asks after the end.
+        """
+        ...
+
     def synchronize(self) -> None:
-        """Wait until everything that was asked of the device is done."""
+        """Wait until everything that this thread asked of the device is done."""
         ...
 
     def available_bytes(self) -> int:

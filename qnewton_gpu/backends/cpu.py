@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,9 @@ class CpuBackend:
 
     def subspace_program(self, encodings: Sequence[Any], dtype: str) -> None:
         return None
+
+    def own_stream(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def synchronize(self) -> None:
         pass
