@@ -240,6 +240,12 @@ def step_text(line: dict[str, Any], brief: bool = False) -> str:
         f"projected {projected:.2e} s  simulated {line['simulated_seconds']:.2f} s",
         f"honest: {honest}",
     ]
+    schedule = line.get("schedule") or {}
+    if len(systems) > 1 and schedule.get("projected_seconds") is not None:
+        parts.append(
+            f"{schedule['rule']} schedule {schedule['projected_seconds']:.2e} s, paper's rule "
+            f"{schedule['paper_rule_seconds']:.2e} s, projected"
+        )
     return "  ".join([parts[0], parts[2], parts[4]] if brief else parts) + rejected
 
 
@@ -298,6 +304,7 @@ def summary(lines: list[dict[str, Any]], cross_check: float = 0.0) -> str:
             f"{sum(s['projected_seconds'] or 0.0 for s in systems):.3e} s, on the stated machines, solves only",
         ),
     ]
+    rows += _schedule_rows(lines)
     if failures:
         rows.insert(4, ("not solved", ", ".join(f"{status} {n}" for status, n in failures.items())))
     if any("runs" in s for s in systems):
@@ -305,6 +312,21 @@ def summary(lines: list[dict[str, Any]], cross_check: float = 0.0) -> str:
     if cross_check:
         rows.append(("cross-check", _cross_check_text(systems)))
     return table(("run", ""), rows)
+
+
+def _schedule_rows(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The planned seconds of steps with several systems, which share a classical and a quantum machine."""
+    planned = [line["schedule"] for line in lines if len(line["systems"]) > 1 and line.get("schedule")]
+    planned = [schedule for schedule in planned if schedule["projected_seconds"] is not None]
+    if not planned:
+        return []
+    ours, paper, least = (
+        sum(schedule[name] for schedule in planned)
+        for name in ("projected_seconds", "paper_rule_seconds", "lower_bound")
+    )
+    rule = planned[0]["rule"]
+    text = f"{rule} {ours:.3e} s, each system to its faster machine {paper:.3e} s, no schedule below {least:.3e} s"
+    return [("schedule of the two machines", f"{text}; projected by the plans")]
 
 
 def _shots_rows(systems: list[dict[str, Any]]) -> list[tuple[str, str]]:

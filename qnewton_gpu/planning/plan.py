@@ -20,7 +20,8 @@ class Plan:
 
     `planned_by` is the candidate that decided: the solver itself, or a formula that it stands in for. `margin` is what
     the next best candidate costs over it. The break-even gate times are those at which the best quantum candidate of
-    the comparison would take as long as the best classical one.
+    the comparison would take as long as the best classical one. `barred` are candidates that were left out, because
+    what runs them could not come to its end, with the reasons.
     """
 
     solver: str
@@ -33,6 +34,7 @@ class Plan:
     break_even_gate_time: float
     honest_break_even_gate_time: float
     fallbacks: list[str] = field(default_factory=list)
+    barred: dict[str, str] = field(default_factory=dict)
 
 
 def predict_all(
@@ -62,9 +64,20 @@ def cheapest(costs: Costs, names: Iterable[str]) -> str:
     return min(names, key=lambda name: costs[name].seconds)
 
 
-def make_plan(costs: dict[str, Cost], honest: dict[str, Cost], model: CostModel) -> Plan:
-    """The argmin over the candidates of the comparison, with the reason in words."""
-    ranked = sorted(model.candidates, key=lambda name: costs[name].seconds)
+def barred_by_queries(costs: Costs, names: Iterable[str], max_queries: int) -> dict[str, str]:
+    """Candidates whose circuits would exceed `max_queries`, and why they are left out."""
+    barred = {}
+    for name in names:
+        factors = costs[runs_as(name)].factors
+        needed = factors.get("rounds", 0.0) * factors.get("queries", 0.0) + factors.get("search_queries", 0.0)
+        if needed > max_queries:
+            barred[name] = f"{name} is left out: {needed:.3g} queries would be simulated, max_queries is {max_queries}"
+    return barred
+
+
+def make_plan(costs: dict[str, Cost], honest: dict[str, Cost], model: CostModel, barred: dict[str, str]) -> Plan:
+    """The argmin over the candidates of the comparison that are not barred, with the reason in words."""
+    ranked = sorted(model.candidates, key=lambda name: (name in barred, costs[name].seconds))
     best, second = ranked[0], ranked[1]
     reason = (
         f"{best} {costs[best].seconds:.2e} s against {second} {costs[second].seconds:.2e} s, projected, "
@@ -77,13 +90,14 @@ def make_plan(costs: dict[str, Cost], honest: dict[str, Cost], model: CostModel)
     return Plan(
         solver=solver,
         planned_by=best,
-        reason=reason,
+        reason="; ".join([reason, *barred.values()]),
         costs=costs,
         margin=margin(costs, best, ranked[1:]),
         honest_solver=cheapest(honest, honest_model.candidates),
         honest_costs=honest,
         break_even_gate_time=break_even(model, costs),
         honest_break_even_gate_time=break_even(honest_model, honest),
+        barred=barred,
     )
 
 

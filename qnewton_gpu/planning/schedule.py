@@ -42,8 +42,10 @@ def make_schedule(plans: Sequence[Plan], model: CostModel, rule: str) -> Schedul
     A machine is taken to be as fast as the best candidate of the comparison on it. Systems that neither machine can
     serve keep their plans and take part in no sum.
     """
-    best = [(cheapest(p.costs, model.classical_candidates), cheapest(p.costs, model.quantum_candidates)) for p in plans]
-    seconds = np.array([[p.costs[name].seconds for name in names] for p, names in zip(plans, best, strict=True)])
+    best = [
+        tuple(_best(plan, names) for names in (model.classical_candidates, model.quantum_candidates)) for plan in plans
+    ]
+    seconds = np.array([[s for _, s in pair] for pair in best])
     served = np.isfinite(seconds).any(axis=1)
     if not served.any():
         return Schedule(list(plans), rule, ["none"] * len(plans), math.inf, math.inf, math.inf, "no machine serves")
@@ -60,8 +62,8 @@ def make_schedule(plans: Sequence[Plan], model: CostModel, rule: str) -> Schedul
     places = [next(taken) if able else None for able in served]
     return Schedule(
         plans=[
-            plan if place is None else _on(plan, names[place], found, paper)
-            for plan, names, place in zip(plans, best, places, strict=True)
+            plan if place is None else _on(plan, pair[place][0], model, found, paper)
+            for plan, pair, place in zip(plans, best, places, strict=True)
         ],
         rule=rule,
         machines=["none" if place is None else MACHINES[place] for place in places],
@@ -72,13 +74,20 @@ def make_schedule(plans: Sequence[Plan], model: CostModel, rule: str) -> Schedul
     )
 
 
-def _on(plan: Plan, name: str, found: Makespan, paper: Makespan) -> Plan:
-    """The plan with this candidate, and the reason where it is not the cheapest one alone."""
-    if plan.costs[name].seconds <= plan.costs[plan.planned_by].seconds:
+def _best(plan: Plan, names: tuple[str, ...]) -> tuple[str, float]:
+    """The cheapest of these candidates that is not barred, and its projected seconds; infinite where none is left."""
+    able = [name for name in names if name not in plan.barred]
+    name = cheapest(plan.costs, able or names)
+    return name, plan.costs[name].seconds if able else math.inf
+
+
+def _on(plan: Plan, name: str, model: CostModel, found: Makespan, paper: Makespan) -> Plan:
+    """The plan with this candidate, and the reason where another one would be cheaper alone."""
+    if name == plan.planned_by:
         return plan
     reason = (
         f"{name} {plan.costs[name].seconds:.2e} s, so that all systems of the step are done in {found.seconds:.2e} s "
         f"instead of {paper.seconds:.2e} s, projected; alone: {plan.reason}"
     )
-    others = [other for other in plan.costs if other != name]
+    others = [other for other in model.candidates if other != name]
     return replace(plan, solver=runs_as(name), planned_by=name, reason=reason, margin=margin(plan.costs, name, others))
