@@ -1,23 +1,22 @@
-"""`qnewton estimate`: predicted costs of every solver and break-even gate times, without solving."""
+"""`qnewton estimate`: what every solver would cost in every comparison, who wins, and what would flip that."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .machines import ENCODING_HELP, add_machine_arguments, cost_model_from, describe
+from .machines import ENCODING_HELP, add_machine_arguments, cost_model_from
 
 if TYPE_CHECKING:
-    from ..costs import Cost, CostModel
+    from ..planning.estimate import Estimate
     from ..solvers import LinearSystem
 
 STATED = {"size": 1024, "kappa": 100.0, "row_nonzeros": 8, "alpha": 1.0}
 """Defaults of a stated system."""
-LARGEST_STATED = 1e15  # a kappa beyond it is beyond FP64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,175 +24,145 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("matrix", type=Path, nargs="?", default=None, metavar="MATRIX", help=".mtx, .npz or .npy; or state the system:")
     add("--size", type=int, default=None, metavar="N", help="order of a stated system (1024)")
     add("--kappa", type=float, default=None, help="condition number of a stated system (100)")
-    add("--row-nonzeros", type=int, default=None, metavar="D", help="entries a row of a stated system (8)")
+    add("--row-nonzeros", type=int, default=None, metavar="D", help="entries a row of a stated system (8); N: dense")
     add("--alpha", type=float, default=None, help="norm of the block encoding over ||H|| of a stated system (1)")
     add("--tolerance", type=float, default=1e-2, help="relative residual")
-    add("--encoding", default="auto", help=ENCODING_HELP)
+    add("--encoding", default="auto", help=f"of MATRIX: {ENCODING_HELP}")
+    add("--factors", action="store_true", help="show the factors of every cost, too")
+    add("--json", type=Path, default=None, metavar="FILE", help="write all numbers there; - for standard output")
     add_machine_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    from ..planning.estimate import estimate_all
+    from .files import check_writable
+    from .verdicts import page
+
+    to_standard_output = str(options.json) == "-"
+    if options.json and not to_standard_output:
+        check_writable(options.json, "--json")
     model = cost_model_from(options)
-    _check_stated(options)
-    lines = [describe(model)]
-    for comparison in (model,) if model.comparison == "honest" else (model, model.honest()):
-        known, costs = _of_matrix(options, comparison) if options.matrix else _of_stated(options, comparison)
-        lines += ["", f"{comparison.comparison} comparison, readout {comparison.hardware.readout}: {known}"]
-        lines.append(cost_table(costs, comparison))
-    if options.matrix:
-        system = _system(options)
-        lines += ["", "what every encoding of the matrix costs (T gates of one run, estimated)"]
-        lines.append(encoding_table(system, options.tolerance))
-    print("\n".join(lines))
+    if model.comparison == "honest":
+        model = replace(model, hardware=model.hardware.honest())
+    known, system = _of_matrix(options) if options.matrix else _of_stated(options)
+    estimates = estimate_all(system, model, options.encoding)
+    encodings = encoding_costs(system, options.tolerance) if options.matrix else []
+    if options.json:
+        text = json.dumps(as_data(known, estimates, encodings), indent=1, allow_nan=False)
+        if to_standard_output:
+            print(text)
+            return 0
+        options.json.write_text(text + "\n", encoding="utf-8")
+    print(page(known, estimates, encodings, model, options.factors))
     return 0
 
 
-def _check_stated(options: argparse.Namespace) -> None:
-    from ..errors import CombinationError, ParameterError
-
-    given = ["--" + name.replace("_", "-") for name in STATED if getattr(options, name) is not None]
-    if options.matrix and given:
-        raise CombinationError(", ".join(given), "state a system, but MATRIX is given", "Leave one of the two out")
-    for name, default in STATED.items():
-        value = getattr(options, name)
-        if value is None:
-            setattr(options, name, default)
-        elif not 1 <= value <= LARGEST_STATED:
-            problem = f"{value!r} is not between 1 and {LARGEST_STATED:.0e}"
-            raise ParameterError("--" + name.replace("_", "-"), problem, "State a real system")
-    if not 1e-15 <= options.tolerance < 1:
-        problem = f"{options.tolerance!r} is not between 1e-15 and 1"
-        raise ParameterError("--tolerance", problem, "Give a relative residual such as 1e-2")
-
-
-def _of_matrix(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
-    from ..encodings import choose_encoding
-
-    system = _system(options)
-    bounds, shape = system.bounds, " x ".join(map(str, system.operator.shape))
-    size = f"{shape}, {system.operator.nonzeros} entries"
-    known = f"{options.matrix}, {size}, kappa {bounds.kappa:.4g} ({bounds.method}), tolerance {options.tolerance:.1e}"
-    encoding = choose_encoding("auto", system.operator) if options.encoding == "auto" else options.encoding
-    return f"{known}, encoding {encoding}, ||x|| not known", solver_costs(system, model, options.encoding)
-
-
-def _system(options: argparse.Namespace) -> LinearSystem:
-    """The system of MATRIX, made once: encodings are kept with it."""
+def _of_matrix(options: argparse.Namespace) -> tuple[dict[str, Any], LinearSystem]:
+    """What is known of MATRIX, and its system."""
     import numpy as np
 
     from ..backends import select_backend
     from ..conditioning import estimate_spectrum
+    from ..encodings import ENCODINGS, choose_encoding
+    from ..errors import CombinationError, UnknownNameError
     from ..operators import real_form
+    from ..planning.stated import check_tolerance
     from ..solvers import LinearSystem
     from .files import load_array
 
-    made: LinearSystem | None = getattr(options, "system", None)
-    if made is None:
-        backend = select_backend("auto")
-        matrix = load_array(options.matrix, "MATRIX")
-        form = real_form(matrix, np.ones(matrix.shape[:1] or 1), backend)
-        bounds = estimate_spectrum(form.operator, backend=backend)
-        made = options.system = LinearSystem(form.operator, form.columns, bounds, options.tolerance)
-    return made
+    given = ["--" + name.replace("_", "-") for name in STATED if getattr(options, name) is not None]
+    if given:
+        raise CombinationError(", ".join(given), "state a system, but MATRIX is given", "Leave one of the two out")
+    check_tolerance(options.tolerance)
+    if options.encoding not in ("auto", *ENCODINGS):
+        raise UnknownNameError.among("encoding", options.encoding, ("auto", *ENCODINGS))
+    backend = select_backend("auto")
+    matrix = load_array(options.matrix, "MATRIX")
+    form = real_form(matrix, np.ones(matrix.shape[:1] or 1), backend)
+    bounds = estimate_spectrum(form.operator, backend=backend)
+    operator = form.operator
+    automatic = choose_encoding("auto", operator)
+    known = {
+        "matrix": str(options.matrix), "shape": list(operator.shape), "nonzeros": operator.nonzeros,
+        "kappa": bounds.kappa, "kappa_by": bounds.method, "tolerance": options.tolerance,
+        "encoding": automatic if options.encoding == "auto" else options.encoding, "automatic_encoding": automatic,
+        "norm_of_x_known": False,
+    }  # fmt: skip
+    return known, LinearSystem(operator, form.columns, bounds, options.tolerance)
 
 
-def solver_costs(system: LinearSystem, model: CostModel, encoding: str) -> dict[str, Cost]:
-    """What every solver that can serve this system is predicted to cost."""
+def _of_stated(options: argparse.Namespace) -> tuple[dict[str, Any], LinearSystem]:
     from ..errors import CombinationError
-    from ..solvers import SOLVERS, make_solver
+    from ..planning.stated import stated_system
 
-    costs = {}
-    for name in SOLVERS:
-        with contextlib.suppress(CombinationError):
-            cost = make_solver(name, encoding=encoding).predict(system, model, system.operator.backend)
-            if cost.finite:
-                costs[name] = cost
-    return costs
-
-
-def _of_stated(options: argparse.Namespace, model: CostModel) -> tuple[str, dict[str, Cost]]:
-    from ..costs import jennings_queries
-    from ..solvers.refinement import split_tolerance
-
-    n, kappa, d, eps = options.size, options.kappa, options.row_nonzeros, options.tolerance
-    entries = n * min(d, n)
-    costs = solver_costs(stated_system(n, entries, kappa, options.alpha, eps), model, "stated")
-    epsilon, rounds = split_tolerance(eps)
-    if epsilon <= 0.24:
-        # the count holds from kappa = sqrt(12) on and includes its repetitions
-        queries = jennings_queries(max(kappa, math.sqrt(12) + 1e-12), options.alpha, epsilon)
-        costs["jennings (formula)"] = model.quantum(
-            "jennings", queries=queries, rounds=rounds, success_probability=1.0, size=n, nonzeros=entries,
-            epsilon=epsilon,
-        )  # fmt: skip
-    return (
-        f"stated: N = {n}, {d} entries a row, kappa {kappa:.4g}, alpha/||H|| {options.alpha:.4g}, "
-        f"tolerance {eps:.1e}, ||x|| known",
-        costs,
-    )
+    if options.encoding != "auto":
+        raise CombinationError(
+            "--encoding", "a stated system has no matrix that could be encoded", "State --alpha, or give MATRIX"
+        )
+    given = ((name, getattr(options, name)) for name in STATED)
+    stated: dict[str, Any] = {name: STATED[name] if value is None else value for name, value in given}
+    known = {**stated, "tolerance": options.tolerance, "norm_of_x_known": True}
+    return known, stated_system(**stated, tolerance=options.tolerance)
 
 
-def stated_system(size: float, entries: float, kappa: float, alpha: float, tolerance: float) -> LinearSystem:
-    """A definite system that is known by these numbers alone, with ||H|| = 1, encoded with `alpha`, ||x|| known."""
-    from ..backends import select_backend
-    from ..conditioning import SpectrumBounds
-    from ..solvers import LinearSystem
-
-    backend = select_backend("cpu")
-    operator: Any = SimpleNamespace(
-        shape=(size, size), symmetric=True, backend=backend, nonzeros=entries, assembly_flops=0.0,
-        product_flops=2.0 * entries, product_bytes=12.0 * entries,
-    )  # fmt: skip
-    encoding = SimpleNamespace(
-        name="stated", operator=operator, alpha=alpha, epsilon=0.0, symmetric=True, register_size=entries,
-        system_qubits=math.ceil(math.log2(max(size, 2))), ancilla_qubits=1,
-    )  # fmt: skip
-    bounds = SpectrumBounds(1 / kappa, 1.0, certified=True, method="stated")
-    return LinearSystem(
-        operator, backend.xp.ones((1, 1)), bounds, tolerance, encodings={"stated": encoding}, expected_norm=1.0
-    )
-
-
-def encoding_table(system: LinearSystem, epsilon: float) -> str:
-    """Every encoding that can serve the matrix: what it costs, and what a QSVT inversion by it takes."""
-    from dataclasses import replace
-
+def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]:
+    """Every encoding that can serve the matrix: what it is, and what a QSVT inversion by it takes."""
     from ..costs.resources import solve_resources
     from ..encodings import ENCODINGS
     from ..errors import QNewtonError
     from ..solvers import make_solver
-    from .tables import table
 
-    rows, norm = [], system.bounds.upper or 1.0
+    found, norm = [], system.bounds.upper or 1.0
     for name in ENCODINGS:
         try:
             solver: Any = make_solver("qsvt", encoding=name)
             method = solver.method(solver.pose(replace(system, encodings={})), system.operator.backend)
             queries = method.queries(epsilon)
-            t_counts = [f"{solve_resources(method.encoding, queries, access=a).t_count:.3g}" for a in ("qram", "qrom")]
+            t_counts = {a: solve_resources(method.encoding, queries, access=a).t_count for a in ("qram", "qrom")}
         except QNewtonError:
             continue
         e = method.encoding
-        rows.append(
-            (name, f"{e.alpha:.4g}", f"{e.alpha / norm:.3g}", f"{e.system_qubits} + {e.ancilla_qubits}",
-             str(e.register_size), "yes" if hasattr(e, "circuit") else "no", str(queries), *t_counts)
+        found.append(
+            {
+                "encoding": name, "alpha": e.alpha, "alpha_over_norm": e.alpha / norm, "qubits": e.system_qubits,
+                "ancillas": e.ancilla_qubits, "register_size": e.register_size, "gates": hasattr(e, "circuit"),
+                "qsvt_queries": queries, "t_count": t_counts,
+            }
         )  # fmt: skip
-    header = ("encoding", "alpha", "alpha/norm", "qubits + ancillas", "register", "gates", "qsvt queries",
-              "T, qram", "T, qrom")  # fmt: skip
-    return table(header, rows)
+    return found
 
 
-def cost_table(costs: dict[str, Cost], model: CostModel) -> str:
-    """Projected seconds of each solver, its factors, and the gate time at which the circuits would break even."""
-    from .tables import seconds, table
+def as_data(known: dict[str, Any], estimates: dict[str, Estimate], encodings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything that was computed, as plain JSON data; seconds are projected, null where a solver cannot serve."""
+    comparisons = {}
+    for name, one in estimates.items():
+        decided = one.sensitivity
+        comparisons[name] = {
+            "said": one.model.rules.said,
+            "quantum_machine": asdict(one.model.hardware),
+            "quantum_candidates": list(one.model.quantum_candidates),
+            "classical_candidates": list(one.model.classical_candidates),
+            "solvers": {
+                solver: {
+                    "projected_seconds": cost.seconds,
+                    "break_even_gate_time": one.break_even_gate_time(solver),
+                    "factors": cost.factors,
+                }
+                for solver, cost in one.costs.items()
+            },
+            "verdict": asdict(decided.verdict) if decided else None,
+            "findings": [{**asdict(f), "said": f.said} for f in decided.findings] if decided else [],
+        }
+    classical = next(iter(estimates.values())).model.classical.to_dict()
+    data = {"system": known, "classical_machine": classical, "comparisons": comparisons, "encodings": encodings}
+    finite: dict[str, Any] = _finite(data)
+    return finite
 
-    classical = min(
-        (costs[name].seconds for name in model.candidates if name != "qsvt" and name in costs), default=math.inf
-    )
-    rows = []
-    for name, cost in sorted(costs.items(), key=lambda item: item[1].seconds):
-        quantum = "gate_time" in cost.factors
-        break_even = seconds(model.break_even_gate_time(cost, classical)) if quantum else "-"
-        factors = ", ".join(f"{key} {value:.3g}" for key, value in cost.factors.items() if value)
-        rows.append((name, seconds(cost.seconds), "yes" if name in model.candidates else "no", break_even, factors))
-    return table(("solver", "projected", "candidate", "break-even gate time", "factors"), rows)
+
+def _finite(data: Any) -> Any:
+    """The same with None for what JSON has no number for."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
