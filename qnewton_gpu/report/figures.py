@@ -5,63 +5,23 @@ Every axis of seconds names its clock. Lines hold every step; markers are thinne
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from ..stages import STAGES
 from .axes import Label, Values, integer_steps, label_ends, legend, log_axis, mark_solvers
+from .drawing import drawing, gaps, svg
 from .log import TARGET_ACCURACY, LoggedSystem, RunLog, number, thin
 from .style import SENTINELS, STAGE_COLOURS, solver_look
 
 MAX_MARKERS, MAX_BARS, MAX_LABELS = 150, 60, 6
 OUTSIDE = "outside stages"
-LOOKS: dict[Any, Any] = {
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
-    "text.color": SENTINELS["ink"], "axes.labelcolor": SENTINELS["ink"], "axes.titlecolor": SENTINELS["ink"],
-    "axes.edgecolor": SENTINELS["muted"], "xtick.color": SENTINELS["muted"], "ytick.color": SENTINELS["muted"],
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": SENTINELS["line"], "grid.linewidth": 0.6,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
-    "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.titlepad": 9, "axes.titley": 1.0,
-    "font.size": 9.5, "axes.labelsize": 9.5, "xtick.labelsize": 9, "ytick.labelsize": 9,
-    "lines.linewidth": 1.6, "lines.markersize": 6, "legend.frameon": False, "legend.fontsize": 9,
-    # names of systems are shown as they are, never as formulas
-    "text.parse_math": False, "svg.fonttype": "none", "axes.unicode_minus": True,
-}  # fmt: skip
-
-
-@contextmanager
-def _drawing(name: str) -> Iterator[type]:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({**LOOKS, "svg.hashsalt": name}):
-        yield Figure
-
-
-def _svg(figure: Any, name: str, description: str) -> str:
-    """The figure as an element for this page: no prolog, ids of its own, and the page's variables for colours."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    drawn = buffer.getvalue()
-    box = re.search(r'viewBox="([^"]+)"', drawn)
-    body = drawn[drawn.index(">", drawn.index("<svg")) + 1 :]
-    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
-    body = re.sub(r"font-family: [^;\"]*(; )?", "", body)
-    body = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", body)
-    for colour, sentinel in SENTINELS.items():
-        body = body.replace(sentinel, f"var(--{colour})")
-    return f'<svg role="img" aria-label="{description}" viewBox="{box[1] if box else ""}">{body}'
 
 
 def learning(log: RunLog) -> str:
     """Loss and test accuracy over the steps, every step marked with its solver."""
-    with _drawing("learning") as figure_class:
+    with drawing("learning") as figure_class:
         figure = figure_class((10.6, 3.5))
         left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.2})
         figure.subplots_adjust(left=0.07, right=0.985, bottom=0.23, top=0.9)
@@ -70,7 +30,7 @@ def learning(log: RunLog) -> str:
         start = ([log.numbers[0] - 1], [first]) if first is not None else ([], [])
         accuracies = [None if value is None else 100 * value for value in log.series("accuracy")]
         for axes, x, y in ((left, start[0] + steps, [*start[1], *losses]), (right, steps, accuracies)):
-            axes.plot(x, _gaps(y), color=SENTINELS["muted"], linewidth=1.2, zorder=2)
+            axes.plot(x, gaps(y), color=SENTINELS["muted"], linewidth=1.2, zorder=2)
             integer_steps(axes, x)
         log_axis(left, [*start[1], *losses])
         left.set(title="Training loss after the step", ylabel="loss, weight decay included (log)")
@@ -90,12 +50,12 @@ def learning(log: RunLog) -> str:
                 [(steps[i], y[i], _step_solver(log.by_step[i]), not log.steps[i].get("accepted")) for i in shown],
             )
         legend(figure, entries)
-        return _svg(figure, "learning", "Training loss and test accuracy over the steps")
+        return svg(figure, "learning", "Training loss and test accuracy over the steps")
 
 
 def conditioning(log: RunLog) -> str:
     """Condition number and row sparsity of every system over the steps."""
-    with _drawing("conditioning") as figure_class:
+    with drawing("conditioning") as figure_class:
         figure = figure_class((10.6, 3.5))
         left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.5})
         figure.subplots_adjust(left=0.07, right=0.89, bottom=0.23, top=0.9)
@@ -106,7 +66,7 @@ def conditioning(log: RunLog) -> str:
         ):
             lines = _by_name(log, field)
             for _, x, y in lines:
-                axes.plot(x, _gaps(y), color=SENTINELS["muted"], linewidth=1, zorder=2, alpha=0.8)
+                axes.plot(x, gaps(y), color=SENTINELS["muted"], linewidth=1, zorder=2, alpha=0.8)
             log_axis(axes, [value for _, _, y in lines for value in y])
             integer_steps(axes, log.numbers)
             axes.set(title=title, ylabel=label)
@@ -117,12 +77,12 @@ def conditioning(log: RunLog) -> str:
                 axes.annotate("∞", (step, 0.97), xycoords=("data", "axes fraction"), ha="center", va="top")
             label_ends(axes, _few([(name, y, "ink") for name, _, y in lines]))
         legend(figure, entries)
-        return _svg(figure, "conditioning", "Condition number and row sparsity of each system over the steps")
+        return svg(figure, "conditioning", "Condition number and row sparsity of each system over the steps")
 
 
 def projected(log: RunLog) -> str:
     """Projected seconds that each solver would take for all systems of a step, in both comparisons."""
-    with _drawing("projected") as figure_class:
+    with drawing("projected") as figure_class:
         figure = figure_class((10.6, 3.7))
         panels = figure.subplots(1, len(log.comparisons), squeeze=False, gridspec_kw={"wspace": 0.7})[0]
         figure.subplots_adjust(left=0.065, right=0.86, bottom=0.15, top=0.9)
@@ -134,7 +94,7 @@ def projected(log: RunLog) -> str:
                 colour, marker = solver_look(solver)
                 candidate = solver in model.candidates
                 axes.plot(
-                    log.numbers, _gaps(y), color=SENTINELS[colour], linestyle="-" if candidate else (0, (1.5, 2)),
+                    log.numbers, gaps(y), color=SENTINELS[colour], linestyle="-" if candidate else (0, (1.5, 2)),
                     marker=marker, markevery=_every(len(y)), zorder=3,
                     markersize=4.5 if candidate or len(y) == 1 else 0,
                 )  # fmt: skip
@@ -144,13 +104,13 @@ def projected(log: RunLog) -> str:
                 _sum([s.projected(s.honest_solver, True) if honest else number(s.projected_seconds) for s in systems])
                 for systems in log.by_step
             ]
-            axes.plot(log.numbers, _gaps(taken), color=SENTINELS["muted"], linewidth=9, alpha=0.28, zorder=1,
+            axes.plot(log.numbers, gaps(taken), color=SENTINELS["muted"], linewidth=9, alpha=0.28, zorder=1,
                       solid_capstyle="round", marker="o", markersize=9 if len(taken) == 1 else 0)  # fmt: skip
             log_axis(axes, [*everything, *taken])
             integer_steps(axes, log.numbers)
             axes.set(title=f"{name.capitalize()} comparison", ylabel="projected seconds for the step (log)")
             label_ends(axes, labels, room=19)
-        return _svg(figure, "projected", "Projected seconds of each solver for each step")
+        return svg(figure, "projected", "Projected seconds of each solver for each step")
 
 
 def simulated(log: RunLog) -> str:
@@ -162,7 +122,7 @@ def simulated(log: RunLog) -> str:
     colours = [SENTINELS[(*STAGE_COLOURS, "line")[min(index, len(STAGE_COLOURS))]] for index in range(len(names))]
     width = math.ceil(len(spent) / MAX_BARS)
     groups = [spent[first : first + width] for first in range(0, len(spent), width)]
-    with _drawing("simulated") as figure_class:
+    with drawing("simulated") as figure_class:
         figure = figure_class((10.6, 3.6))
         left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.33, "width_ratios": [1.25, 1]})
         figure.subplots_adjust(left=0.06, right=0.975, bottom=0.15, top=0.9)
@@ -185,12 +145,12 @@ def simulated(log: RunLog) -> str:
         right.invert_yaxis()
         right.margins(x=0.14)
         right.set(title="In all steps", xlabel="simulated seconds")
-        return _svg(figure, "simulated", "Simulated seconds of each stage, for each step and in all")
+        return svg(figure, "simulated", "Simulated seconds of each stage, for each step and in all")
 
 
 def break_even(log: RunLog) -> str:
     """Gate time below which the quantum solver would be the cheaper one, for each system."""
-    with _drawing("break-even") as figure_class:
+    with drawing("break-even") as figure_class:
         figure = figure_class((10.6, 3.7))
         axes = figure.subplots()
         figure.subplots_adjust(left=0.075, right=0.83, bottom=0.15, top=0.97)
@@ -204,7 +164,7 @@ def break_even(log: RunLog) -> str:
             for system, x, found in lines:
                 y = [value or None for value in found]  # 0: no gate time would do
                 axes.plot(
-                    x, _gaps(y), color=SENTINELS[colour], linestyle="--" if honest else "-", zorder=2,
+                    x, gaps(y), color=SENTINELS[colour], linestyle="--" if honest else "-", zorder=2,
                     linewidth=0.7 if many else 1.6,
                 )  # fmt: skip
                 shown = thin([(a, b) for a, b in zip(x, y, strict=True) if b], MAX_BARS)
@@ -225,11 +185,7 @@ def break_even(log: RunLog) -> str:
         axes.set(ylabel="break-even gate time, projected (s, log)")
         # the stated gate time is a label like the others, so that none covers it
         label_ends(axes, [(f"stated {stated:.3g} s", [stated], "vermillion"), *labels], room=26)
-        return _svg(figure, "break-even", "Break-even gate time of each system against the stated gate time")
-
-
-def _gaps(values: Values) -> list[float]:
-    return [math.nan if value is None else value for value in values]
+        return svg(figure, "break-even", "Break-even gate time of each system against the stated gate time")
 
 
 def _sum(values: Values) -> float | None:
