@@ -155,11 +155,15 @@ def _sparse_lu(orders: Sequence[int], latency: float) -> dict[str, float]:
     from ..operators import MatrixOperator
 
     host = select_backend("cpu")
-    bands = [sp.diags_array([np.full(n, 4.0), np.ones(n - 1), np.ones(n - 1)], offsets=[0, 1, -1]) for n in orders[:2]]
-    matrices = [*(band.tocsr() for band in bands), *(_random_sparse(n, 3) for n in (orders[0] // 2, orders[0]))]
+    bands = [(4 * sp.eye_array(n) + sp.eye_array(n, k=1) + sp.eye_array(n, k=-1)).tocsr() for n in orders[:2]]
+    matrices = [*bands, *(_random_sparse(n, 3) for n in (orders[0] // 2, orders[0]))]
     rows: Rows = []
     for matrix in matrices:
-        seconds = _seconds(host, lambda m=matrix: spla.splu(m.tocsc()))
+
+        def factorise(matrix: Any = matrix) -> Any:
+            return spla.splu(matrix.tocsc())
+
+        seconds = _seconds(host, factorise)
         rows.append(([float(matrix.nnz), MatrixOperator(matrix, host).fill_flops], max(seconds - latency, 1e-9)))
     entry, flop = map(float, _fit(rows))
     return {"sparse_entry_seconds": entry, "sparse_lu_flops": 1 / flop}

@@ -12,7 +12,8 @@ import numpy as np
 from ..backends.base import Backend
 from ..conditioning import FP64_EPSILON
 from ..costs import Cost, CostModel
-from ..operators import ExplicitMatrix, check_memory
+from ..operators import ExplicitMatrix, GramOperator, Operator, check_memory
+from ..operators.gram import MatrixFactor
 from ..polynomials import round_up_to_grid
 from ..stages import stage
 from .base import (
@@ -66,9 +67,10 @@ class Factorisation:
         H = system.operator
         if self._not_for(system) or (self.name == "cholesky" and system.bounds.negative):
             return Cost(self.name, math.inf)
-        # a sparse LU is charged within the band that a reordering leaves; Cholesky is made dense
-        band = H.half_bandwidth if self.name == "lu" and isinstance(H, ExplicitMatrix) and H.sparse else None
-        return model.factorisation(self.name, system.size, H.assembly_flops, band)
+        if self.name == "lu" and isinstance(H, ExplicitMatrix) and H.sparse:
+            return model.factorisation("lu", system.size, fill_flops=H.fill_flops, entries=H.nonzeros)
+        written = getattr(H, "assembly_bytes", 0.0)
+        return model.factorisation(self.name, system.size, H.assembly_flops, assembly_bytes=written)
 
     def _not_for(self, system: LinearSystem) -> str | None:
         """The sentence that says why this system is not one for this factorisation, if so."""
@@ -142,11 +144,7 @@ class LeastSquares:
     def predict(self, system: LinearSystem, model: CostModel, backend: Backend) -> Cost:
         A = system.operator
         rows = A.shape[0] + (A.shape[1] if system.damping else 0)
-        small, large = min(rows, A.shape[1]), max(rows, A.shape[1])
-        flops, rate = 2.0 * small**2 * (large - small / 3), model.classical.lu_flops
-        assembly = A.assembly_flops / rate if model.rules.charges_assembly else 0.0
-        factors = {"assembly_seconds": assembly, "flops": flops, "flops_per_second": rate}
-        return Cost(self.name, assembly + flops / rate, factors)
+        return model.least_squares(rows, A.shape[1], A.assembly_flops, getattr(A, "assembly_bytes", 0.0))
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
         m, n = system.operator.shape
@@ -216,6 +214,9 @@ class ConjugateGradients:
             product_flops=H.product_flops * (2 if of_normal else 1),
             product_bytes=H.product_bytes * (2 if of_normal else 1),
             columns=system.rhs.shape[1],
+            kind=_kind(H),
+            size=H.shape[1],
+            decaying=isinstance(H, GramOperator),
         )
 
     def solve(self, system: LinearSystem, backend: Backend) -> Solution:
@@ -228,6 +229,13 @@ class ConjugateGradients:
         if of_normal:
             failure = f"Conjugate gradients on the normal equations stopped after {products} products."
         return _finish(system, backend, x, self.name, time.perf_counter() - began, failure, {"products": products})
+
+
+def _kind(operator: Operator) -> str:
+    """How its products are made: by a "dense" or "sparse" matrix, or through the "graph" of a network."""
+    if isinstance(operator, GramOperator) and not isinstance(operator.factor, MatrixFactor):
+        return "graph"
+    return "sparse" if getattr(operator, "sparse", False) else "dense"
 
 
 def _of_normal_equations(system: LinearSystem) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qnewton_gpu import ClassicalMachine, CostModel, Hardware
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.costs import jennings_queries
-from qnewton_gpu.costs.model import query_depth, readout_preparations, repetitions
+from qnewton_gpu.costs.model import expected_products, query_depth, readout_preparations, repetitions
 from qnewton_gpu.errors import ParameterError, UnknownNameError
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.polynomials import inverse_degree
@@ -171,6 +174,59 @@ def test_conjugate_gradients_take_one_product_at_least_and_each_column_its_own()
     assert math.isinf(products(kappa=math.inf, epsilon=1e-4))
 
 
+def test_the_reference_machine_predicts_what_it_always_did() -> None:
+    model = CostModel().under("honest")
+    assert model.factorisation("lu", 1210).seconds == 2 * 1210**3 / 3 / 1e11
+    assert model.factorisation("cholesky", 1210, 4e9).seconds == pytest.approx((1210**3 / 3 + 4e9) / 1e11)
+    assert model.least_squares(300, 200, 1e9).seconds == pytest.approx((2 * 200**2 * (300 - 200 / 3) + 1e9) / 1e11)
+    cg = model.conjugate_gradients(kappa=100, epsilon=1e-2, product_flops=2e10, product_bytes=1e10, kind="graph")
+    assert cg.seconds == pytest.approx(5 * math.log(200) * 0.5)
+
+
+@given(
+    kappa=st.floats(1, 1e15), more=st.floats(1, 1e3), epsilon=st.floats(1e-12, 0.9), size=st.integers(1, 10**6),
+    decaying=st.booleans(),
+)  # fmt: skip
+def test_expected_products_are_monotone_and_below_the_bound(
+    kappa: float, more: float, epsilon: float, size: int, decaying: bool
+) -> None:
+    bound = max(1.0, math.sqrt(kappa) / 2 * math.log(2 / epsilon))
+    expected = expected_products(kappa, epsilon, size, decaying)
+    assert 1 <= expected <= min(bound, 2 * size)
+    assert expected <= expected_products(kappa * more, epsilon, size, decaying)
+    assert expected <= expected_products(kappa, epsilon / more, size, decaying)
+    assert expected <= expected_products(kappa, epsilon, 2 * size, decaying)
+    assert expected_products(kappa, epsilon) == bound and math.isinf(expected_products(math.inf, epsilon, size))
+
+
+def test_what_physical_gates_factories_and_processors_add_is_kept() -> None:
+    plain: dict[str, Any] = {"queries": 1000, "rounds": 2, "success_probability": 0.04, "size": 1024, "nonzeros": 8192,
+                             "epsilon": 1e-2}  # fmt: skip
+    hardware = Hardware(1e-9, readout="copies", level="physical", factories=2, parallel=10)
+    cost = CostModel(hardware, MACHINE).quantum("qsvt", **plain)
+    factors = cost.factors
+    gates = CostModel.gates(factors)
+    assert gates == pytest.approx(2 * 7 * factors["readout"] * 1000 * 100)
+    assert factors["code_distance"] == hardware.code_distance(gates, 22) > 1
+    assert factors["logical_gate_time"] == pytest.approx(factors["code_distance"] * 8e-9)
+    assert factors["parallel"] == pytest.approx(10) and factors["t_gates"] == gates
+    # 225-to-1 in two factories: 7.5 logical gate times for each gate
+    assert cost.seconds == pytest.approx(gates / 10 * 7.5 * factors["logical_gate_time"])
+    model = CostModel(hardware, MACHINE)
+    at = CostModel(replace(hardware, gate_time=model.break_even_gate_time(cost, 1e-3)), MACHINE)
+    assert at.quantum("qsvt", **plain).seconds == pytest.approx(1e-3)
+    assert "code_distance" not in CostModel(Hardware(1e-9), MACHINE).quantum("qsvt", **plain).factors
+
+
+def test_a_norm_search_is_shared_by_no_processors() -> None:
+    plain: dict[str, Any] = {"queries": 100, "rounds": 1, "success_probability": 1.0, "size": 16, "nonzeros": 64,
+                             "epsilon": 1e-2, "columns": 4, "search_queries": 50, "search_runs": 5}  # fmt: skip
+    one = CostModel(Hardware(1e-6), MACHINE).quantum("kernel_reflection", **plain)
+    four = CostModel(Hardware(1e-6, parallel=4), MACHINE).quantum("kernel_reflection", **plain)
+    assert one.seconds == pytest.approx(4 * 16 * (100 + 50) * 1e-6)
+    assert four.seconds == pytest.approx(16 * (100 + 4 * 50) * 1e-6)
+
+
 def test_an_unknown_comparison_lists_the_valid_ones() -> None:
     with pytest.raises(UnknownNameError, match="ideal, paper, released-code, honest"):
         CostModel(comparison="mine")
@@ -182,12 +238,28 @@ def test_jennings_grows_like_kappa_log_kappa() -> None:
     assert ratio.max() / ratio.min() < 1.5
 
 
-def test_a_sparse_lu_is_charged_within_its_band() -> None:
+def test_a_sparse_lu_is_charged_within_its_envelope() -> None:
     model = CostModel()
     dense = model.factorisation("lu", 20000)
-    band = model.factorisation("lu", 20000, half_bandwidth=1)
+    band = model.factorisation("lu", 20000, fill_flops=4.0 * 20000, entries=60000)
     assert band.factors["flops"] == 4.0 * 20000 and band.seconds < 1e-6 * dense.seconds
-    assert model.factorisation("lu", 100, half_bandwidth=99).seconds == model.factorisation("lu", 100).seconds
+    assert model.factorisation("lu", 100, fill_flops=1e9).seconds == model.factorisation("lu", 100).seconds
+    slow = CostModel(classical=replace(MACHINE, sparse_lu_flops=1e6, sparse_entry_seconds=1e-3, latency=0.5))
+    assert slow.factorisation("lu", 100, fill_flops=1e5, entries=300).seconds == pytest.approx(0.5 + 0.3 + 0.1)
+
+
+def test_the_envelope_counts_what_superlu_does_to_a_band() -> None:
+    def flops(matrix: sp.csr_array) -> float:
+        return as_operator(matrix, select_backend("cpu")).fill_flops
+
+    for n, width in ((500, 1), (2000, 1), (300, 7)):
+        offsets = list(range(-width, width + 1))
+        band = sp.diags_array([np.ones(n)] * len(offsets), offsets=offsets, shape=(n, n)) + 4 * width * sp.eye_array(n)
+        factors = spla.splu(band.tocsc(), permc_spec="NATURAL", options={"DiagPivotThresh": 0.0})
+        below = np.diff(factors.L.indptr) - 1.0
+        right = np.diff(factors.U.tocsr().indptr) - 1.0
+        assert flops(band.tocsr()) == pytest.approx(2 * (below * right).sum() + 2 * n, rel=0.05)
+    assert flops(sp.eye_array(50, format="csr")) == 100
 
 
 def test_the_band_is_that_after_reordering() -> None:
