@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,22 @@ if TYPE_CHECKING:
     from .gpu_state_vector import CuStateVector
 
 INSTALL = 'Install it with pip install "qnewton-gpu[cuda13]" (or [cuda12]), or use backend="cpu"'
+
+
+class _Stream:
+    """A stream as torch and as CuPy see it, and the handle of cuStateVec on it, for that library has one for each."""
+
+    def __init__(self, cuda: Any, stream: Any, index: int) -> None:
+        self.torch = stream
+        if hasattr(stream, "__cuda_stream__"):
+            self.cupy = cuda.Stream.from_external(stream)
+        else:  # of an older torch
+            self.cupy = cuda.ExternalStream(stream.cuda_stream, index)
+        self.custatevec: tuple[ModuleType, int] | None = None
+        self.exhausted: Exception | None = None
+
+
+_own_stream: ContextVar[_Stream | None] = ContextVar("qnewton_own_stream", default=None)
 
 
 class GpuBackend:
@@ -45,11 +63,14 @@ class GpuBackend:
         GpuBackend._in_use = self.index = index
         torch.cuda.set_device(index)
         self.xp.cuda.Device(index).use()
-        self._share_memory_and_stream(torch)
+        cuda = self.xp.cuda
+        cuda.set_allocator(cuda.PythonFunctionAllocator(_allocate, _release).malloc)
+        self._common_stream = _Stream(cuda, torch.cuda.current_stream(index), index)
+        self._idle_streams: list[_Stream] = []
+        self.stream.use()
         self.torch_device = torch.from_dlpack(self.xp.empty(1)).device
         self.out_of_memory = (MemoryError, torch.OutOfMemoryError)
         self._modules: dict[Source, Any] = {}
-        self._exhausted: Exception | None = None
         self._kernels: dict[tuple[Source, str], Any] = {}
         stages.use_device_clock(_EventClock(self.xp))
 
@@ -57,15 +78,35 @@ class GpuBackend:
         # a copy of what holds a backend, such as an optimizer, goes on with the one of its process
         return importlib.import_module("qnewton_gpu.backends").select_backend, (f"gpu:{self.index}",)
 
-    def _share_memory_and_stream(self, torch: ModuleType) -> None:
-        cuda, stream = self.xp.cuda, torch.cuda.current_stream(self.index)
-        cuda.set_allocator(cuda.PythonFunctionAllocator(_allocate, _release).malloc)
-        self._torch_stream = stream
-        if hasattr(stream, "__cuda_stream__"):
-            self.stream = cuda.Stream.from_external(stream)
-        else:  # of an older torch
-            self.stream = cuda.ExternalStream(stream.cuda_stream, self.index)
-        self.stream.use()
+    @property
+    def _stream(self) -> _Stream:
+        return _own_stream.get() or self._common_stream
+
+    @property
+    def stream(self) -> Any:
+        """The stream of CuPy and torch: the one that the backend was made on, or a thread's `own_stream`."""
+        return self._stream.cupy
+
+    def own_stream(self) -> AbstractContextManager[None]:
+        return self._on_own_stream(self._stream, self.stream.record())
+
+    @contextmanager
+    def _on_own_stream(self, outer: _Stream, before: Any) -> Iterator[None]:
+        cuda, torch = self.xp.cuda, importlib.import_module("torch")
+        cuda.Device(self.index).use()  # a new thread begins on the first device
+        try:  # kept and used again: torch keeps memory for each, and CuPy destroys a stream with its own name for it
+            own = self._idle_streams.pop()
+        except IndexError:
+            own = _Stream(cuda, torch.cuda.Stream(self.index), self.index)
+        token = _own_stream.set(own)
+        try:
+            with torch.cuda.stream(own.torch), own.cupy:
+                own.cupy.wait_event(before)
+                yield
+        finally:
+            _own_stream.reset(token)
+            outer.cupy.wait_event(own.cupy.record())
+            self._idle_streams.append(own)
 
     @property
     def device(self) -> str:
@@ -154,36 +195,40 @@ class GpuBackend:
             self._kernels[source, expression] = self._modules[source].get_function(expression)
         return self._kernels[source, expression]
 
-    @cached_property
+    @property
     def custatevec(self) -> tuple[ModuleType, int]:
-        """The cuStateVec bindings and a handle on this backend's stream and memory."""
+        """The cuStateVec bindings and a handle on the stream of this thread and on this backend's memory."""
+        stream = self._stream
+        if stream.custatevec is not None:
+            return stream.custatevec
         try:
             library = importlib.import_module("cuquantum.bindings.custatevec")
             handle: int = library.create()
         except Exception as problem:  # ImportError, a library that is not found, or one that does not fit the driver
             raise BackendUnavailableError("mode", f"cuStateVec cannot be used ({problem})", INSTALL) from None
-        library.set_stream(handle, self._torch_stream.cuda_stream)
+        library.set_stream(handle, stream.torch.cuda_stream)
         library.set_device_mem_handler(handle, (self._workspace, self._release_workspace, "torch"))
+        stream.custatevec = library, handle
         return library, handle
 
     def _workspace(self, size: int, stream: int) -> int:
         try:
             return _allocate(size, self.index)
         except self.out_of_memory as problem:
-            self._exhausted = problem  # cuStateVec makes a status of its own of it
+            self._stream.exhausted = problem  # cuStateVec makes a status of its own of it
             raise
 
     def _release_workspace(self, pointer: int, size: int, stream: int) -> None:
         _release(pointer, self.index)
 
     def call_custatevec(self, function: str, *arguments: Any) -> Any:
-        """A function of cuStateVec on this backend's handle; memory that runs out raises what it raises elsewhere."""
+        """A function of cuStateVec on the handle of this stream; memory that runs out raises what it does elsewhere."""
         library, handle = self.custatevec
         try:
             return getattr(library, function)(handle, *arguments)
         except Exception:
-            if self._exhausted is not None:
-                problem, self._exhausted = self._exhausted, None
+            problem, self._stream.exhausted = self._stream.exhausted, None
+            if problem is not None:
                 raise problem from None
             raise
 

@@ -106,6 +106,7 @@ class Queries:
                 advance((1,), (1,), (self._first, np.int32(STRETCH)))
             finally:
                 graph = recorder.end_capture()
+        self.backend.stream.use()  # CuPy goes back to what was entered last, which is another one after use()
         return graph
 
 

@@ -7,7 +7,10 @@ real CuPy lacks (signatures.json, recorded from the real one) are refused.
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +170,7 @@ class Allocator:
 
     @classmethod
     def ask(cls) -> None:
+        _check_stream()
         if cls.functions is not None:
             allocate, release = cls.functions
             release(allocate(64, 0), 0)
@@ -196,51 +200,89 @@ class Graph:
         self.launches = launches
 
     def launch(self, stream: Any = None) -> None:
+        assert stream is None or stream.ptr == streams.used.ptr
         for launch in self.launches:
             launch()
 
 
+class _Streams(threading.local):
+    """What CuPy keeps for each thread: the stream that is used, those entered by `with`, and what is being recorded."""
+
+    def __init__(self) -> None:
+        self.used = Stream.null
+        self.entered = [Stream.null]
+        self.recording: list[Callable[[], None]] | None = None
+
+
 class Stream:
-    recording: list[Callable[[], None]] | None = None
+    null: Stream
+    made_here = itertools.count(-1, -1)
+    log: list[tuple[str, int, _Event]]
+    """Which stream records an event and which waits for it, in the order in which that was asked."""
 
     def __init__(self, non_blocking: bool = False) -> None:
-        self.legacy_default = not non_blocking
+        self.ptr = next(self.made_here) if non_blocking else 0
 
     @classmethod
     def from_external(cls, stream: Any) -> Stream:
-        assert hasattr(stream, "__cuda_stream__")
-        return cls()
+        external = cls()
+        version, external.ptr = stream.__cuda_stream__()
+        assert version == 0
+        return external
 
     def use(self) -> Stream:
+        streams.used = self
         return self
 
     def synchronize(self) -> None:
-        assert Stream.recording is None, "a stream that is being recorded cannot be waited for"
+        assert streams.recording is None, "a stream that is being recorded cannot be waited for"
+
+    def record(self, event: _Event | None = None) -> _Event:
+        event = event or _Event()
+        Stream.log.append(("record", self.ptr, event))
+        return event
+
+    def wait_event(self, event: _Event) -> None:
+        Stream.log.append(("wait", self.ptr, event))
 
     def __enter__(self) -> Stream:
-        return self
+        streams.entered.append(self)
+        return self.use()
 
     def __exit__(self, *problem: Any) -> None:
-        assert Stream.recording is None, "the recording was not ended"
+        assert streams.recording is None, "the recording was not ended"
+        streams.entered.pop()
+        streams.entered[-1].use()
 
     def begin_capture(self) -> None:
-        assert not self.legacy_default, "the legacy default stream cannot be recorded"
-        Stream.recording = []
+        assert self.ptr != 0, "the legacy default stream cannot be recorded"
+        streams.recording = []
 
     def end_capture(self) -> Graph:
-        launches, Stream.recording = Stream.recording, None
+        launches, streams.recording = streams.recording, None
         assert launches
         return Graph(launches)
 
 
+Stream.null, Stream.log = Stream(), []
+streams = _Streams()
+
+
+def _check_stream() -> None:
+    """CuPy and torch have to be on one stream, in every thread: each would read what the other has not written yet."""
+    if Allocator.functions is not None and streams.recording is None:
+        assert streams.used.ptr == importlib.import_module("torch").cuda.current_stream().cuda_stream
+
+
 class RawModule:
     launches = 0
+    one_at_a_time = threading.Lock()  # the host library has one grid
 
     def __init__(self, *, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> None:
         self.library, self.name_expressions = host_kernels.library_of(code, name_expressions), name_expressions
 
     def get_function(self, expression: str) -> Callable[..., None]:
-        assert Stream.recording is None, "a kernel is loaded while a stream is recorded"
+        assert streams.recording is None, "a kernel is loaded while a stream is recorded"
         assert expression in self.name_expressions
 
         def kernel(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], shared_mem: int = 0) -> None:
@@ -257,10 +299,12 @@ class RawModule:
                 values.append(value.on_host if isinstance(value, ndarray) else value)
 
             def launch() -> None:
-                RawModule.launches += 1
-                host_kernels.call(self.library, expression, grid, block, values, shared_mem)
+                with RawModule.one_at_a_time:
+                    RawModule.launches += 1
+                    host_kernels.call(self.library, expression, grid, block, values, shared_mem)
 
-            launch() if Stream.recording is None else Stream.recording.append(launch)
+            _check_stream()
+            launch() if streams.recording is None else streams.recording.append(launch)
 
         return kernel
 
@@ -334,6 +378,7 @@ def modules() -> dict[str, types.ModuleType]:
         set_allocator=Allocator.use,
         Stream=Stream,
         Event=_Event,
+        get_current_stream=lambda: streams.used,
         get_elapsed_time=lambda first, last: 1e3 * (last.time - first.time),
     )
     sparse = types.ModuleType("cupyx.scipy.sparse")

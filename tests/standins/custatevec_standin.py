@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 COMPLEX = {5: np.dtype(np.complex128), 4: np.dtype(np.complex64)}  # cudaDataType
 _samplers: dict[int, dict[str, Any]] = {}
 _handlers: dict[int, Any] = {}
+_streams: dict[int, int] = {}
 _numbers = itertools.count(1)
 
 
@@ -34,7 +36,8 @@ def create() -> int:
     return next(_numbers)
 
 
-def set_stream(handle, stream_id): ...  # type: ignore[no-untyped-def]
+def set_stream(handle, stream_id):  # type: ignore[no-untyped-def]
+    _streams[handle] = stream_id
 
 
 def set_device_mem_handler(handle, handler):  # type: ignore[no-untyped-def]
@@ -49,6 +52,7 @@ class cuStateVecError(Exception):
 
 def _take_workspace(handle: int) -> None:
     """Memory for a moment through the handler; as in the library, its exception becomes a status."""
+    assert _streams[handle] == torch.cuda.current_stream().cuda_stream, "the handle is on the stream of another thread"
     allocate, release = _handlers[handle]
     try:
         pointer = allocate(64, 0)

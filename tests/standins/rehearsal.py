@@ -6,7 +6,9 @@ What it shows is that the code is complete, consistent and calls what exists; it
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +27,33 @@ LIBC.free.argtypes = [ctypes.c_void_p]
 FREE_BYTES = 4 * 2**30
 
 
+def _stream(number: int) -> types.SimpleNamespace:
+    return types.SimpleNamespace(cuda_stream=number, __cuda_stream__=lambda: (0, number))
+
+
+class _Current(threading.local):
+    """torch's current stream in each thread: the legacy default stream in a new one."""
+
+    stream = _stream(0)
+
+
 def _torch_cuda() -> dict[str, object]:
-    stream = types.SimpleNamespace(cuda_stream=0, __cuda_stream__=lambda: (0, 0))
+    current, numbers = _Current(), itertools.count(1)
+
+    @contextmanager
+    def on(stream: types.SimpleNamespace) -> Iterator[None]:
+        before, current.stream = current.stream, stream
+        try:
+            yield
+        finally:
+            current.stream = before
+
     return {
         "is_available": lambda: True,
         "set_device": lambda index: None,
-        "current_stream": lambda index=None: stream,
+        "current_stream": lambda device=None: current.stream,
+        "Stream": lambda device=None, priority=0: _stream(next(numbers)),
+        "stream": on,
         "caching_allocator_alloc": lambda size, device=None: LIBC.malloc(size),
         "caching_allocator_delete": lambda pointer: LIBC.free(pointer),
         "mem_get_info": lambda index: (FREE_BYTES, FREE_BYTES),

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from standins import cupy_standin
+from standins.rehearsal import rehearse
 
 import qnewton_gpu as qn
 from qnewton_gpu.concurrency import side_by_side
@@ -137,3 +140,77 @@ def test_solves_are_bit_identical_to_those_one_after_the_other(mode: str) -> Non
     for a, b in zip(alone, together, strict=True):
         assert a.solved and b.solved and np.array_equal(a.x, b.x)
         assert (a.queries, a.success_probability) == (b.queries, b.success_probability)
+
+
+# --- on a GPU
+
+
+def test_rehearsal_of_streams_each_task_has_its_own_after_what_was_asked_before_and_before_what_comes() -> None:
+    middle = threading.Barrier(3, timeout=PATIENCE)
+
+    def where() -> tuple[int, int]:
+        middle.wait()  # a stream that is free again may go to the next task
+        return backend.xp.cuda.get_current_stream().ptr, backend.stream.ptr
+
+    with rehearse() as backend:
+        common = backend.stream.ptr
+        log = cupy_standin.Stream.log
+        log.clear()
+        here, *others = side_by_side([where] * 3, backend)
+        again = side_by_side([where] * 3, backend)[1:]
+        after = backend.xp.cuda.get_current_stream().ptr, backend.stream.ptr
+    assert here == after == (common, common)
+    own = {used for used, _ in others}
+    assert len(own) == 2 and common not in own and all(used == ours for used, ours in others)
+    assert {used for used, _ in again} == own, "streams are used again"
+    # both begin behind what the caller had asked for when it called, not behind what its own task asks
+    assert [entry[:2] for entry in log[:2]] == [("record", common)] * 2
+    for stream in own:
+        mine = [place for place, (_, on, _) in enumerate(log) if on == stream][:2]
+        assert [log[place][0] for place in mine] == ["wait", "record"]
+        begins, ends = (log[place][2] for place in mine)
+        assert ("record", common, begins) in log[:2] and ("wait", common, ends) in log[mine[1] :]
+
+
+@pytest.mark.parametrize("mode", ["subspace", "fused", "circuit"])
+def test_rehearsal_of_solves_on_streams_of_their_own(mode: str) -> None:
+    """The quantum solve in the second thread: its kernels, its graphs and its gates are on the second stream."""
+    with rehearse() as backend:
+        alone = [task() for task in solves(backend, mode)]
+        with record_stages() as events:
+            together = side_by_side(solves(backend, mode), backend)
+        handles = [stream.custatevec for stream in (backend._common_stream, *backend._idle_streams)]
+    for a, b in zip(alone, together, strict=True):
+        assert a.solved and b.solved and np.array_equal(a.x, b.x)
+    assert {e.track for e in events if e.name == "solve"} == {0, 1}
+    assert all(e.device_seconds is not None for e in events)
+    if mode == "circuit":
+        assert len({handle for _, handle in handles}) == 2, "a handle for each stream"
+
+
+def test_rehearsal_of_a_recorded_graph_leaves_cupy_on_the_stream_of_torch() -> None:
+    """Also where torch is not on the default stream: the stand-ins refuse to compute on two streams."""
+    H, b = np.diag(np.linspace(0.02, 1.0, 8)), np.ones(8)
+    with rehearse() as default, torch.cuda.stream(torch.cuda.Stream()):
+        backend = type(default)(0)
+        solution = qn.solve(H, b, solver="qsvt", mode="subspace", backend=backend)
+        assert solution.solved and solution.queries > 64  # long enough for a graph
+        assert backend.xp.cuda.get_current_stream().ptr == torch.cuda.current_stream().cuda_stream != 0
+        backend.xp.cuda.Stream.null.use()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["subspace", "fused", "circuit"])
+def test_solves_on_streams_of_their_own_are_those_one_after_the_other(gpu: Any, mode: str) -> None:
+    alone = [task() for task in solves(gpu, mode)]
+    together = side_by_side(solves(gpu, mode), gpu)
+    for a, b in zip(alone, together, strict=True):
+        assert a.solved and b.solved and np.allclose(a.x, b.x, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.gpu
+def test_kernels_of_two_tasks_are_on_two_streams_of_the_device(gpu: Any) -> None:
+    streams = side_by_side([lambda: torch.cuda.current_stream().cuda_stream] * 2, gpu)
+    assert streams[0] == gpu.stream.ptr != streams[1]
+    doubled = side_by_side([lambda: gpu.xp.ones(1000) * 2, lambda: gpu.xp.ones(1000) * 3], gpu)
+    assert float((doubled[0] + doubled[1]).sum()) == 5000.0
