@@ -55,8 +55,8 @@ def main() -> None:
     text = (
         "# How robust the default plan is\n\n"
         f"Made by `python benchmarks/bench_plan.py`: `qnewton train --seed {SEED}` "
-        f"({hardware.gate_time:.0e} s a gate, LU at {machine.lu_flops / 1e9:.0f} GFLOP/s, paper comparison) with one "
-        "of the two machines changed.\nThe paper comparison depends on gate time times LU rate alone, so the two "
+        f"({hardware.gate_time:.0e} s a gate, LU at {machine.lu_flops / 1e9:.0f} GFLOP/s, ideal comparison) with one "
+        "of the two machines changed.\nThe ideal comparison depends on gate time times LU rate alone, so the two "
         "tables say the same thing.\n\n" + "\n\n".join(parts) + "\n"
     )
     RESULTS.mkdir(exist_ok=True)
