@@ -50,7 +50,8 @@ class QNewton(torch.optim.Optimizer):
     s = -g.d/(d.(C + wd + damping)d) with the curvature of the whole network. damping follows
     rho = actual/predicted reduction on the same batch, predicted = -(g.d + d.(C + wd)d/2) without the damping:
     rho < 1/4 doubles it (x 4 if rho <= 0), rho > 3/4 halves it, never below damping_floor. A step that does not lower
-    the loss is not applied.
+    the loss is not applied. damping_rule="paper" adds 5e-3 max|C_ij| to each block instead (arXiv 2405.00252); then
+    `damping` only shows the largest that was added, and a step is applied whatever finite loss it leads to.
 
     It is a torch optimizer: `param_groups[0]` holds lr, damping and weight_decay, LR schedulers change lr, and
     state_dict resumes exactly. `step` takes the batch, because Newton's method evaluates it more than once.
@@ -84,6 +85,7 @@ class QNewton(torch.optim.Optimizer):
         density: float = 1.0,
         compensate: str | None = "diagonal",
         scaling: str = "none",
+        damping_rule: str = "lm",
         scheduler: Scheduler | CostModel | None = None,
     ) -> None:
         if not isinstance(model, torch.nn.Module):
@@ -104,7 +106,7 @@ class QNewton(torch.optim.Optimizer):
         _check_number("lr", lr, 1.0)
         self.options = SystemOptions(
             curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance,
-            definite=self.scheduler.solver not in ABSOLUTE,
+            definite=self.scheduler.solver not in ABSOLUTE, damping_rule=damping_rule,
         )  # fmt: skip
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
@@ -137,9 +139,12 @@ class QNewton(torch.optim.Optimizer):
         with stage("curvature"):
             curvature = make_curvature(self.options.curvature, objective, theta)
         systems = build_systems(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)
+        if self.options.damping_rule == "paper":
+            group["damping"] = max(block.damping for block in systems)
         direction, logged, certified, schedule = self._solve(systems, theta)
+        penalty = sum(b.damping * float(direction[b.block] @ direction[b.block]) for b in systems)
         with stage("update"):
-            report = self._update(objective, theta, loss, gradient, curvature, direction, certified)
+            report = self._update(objective, theta, loss, gradient, curvature, direction, penalty, certified)
         self.steps_taken += 1
         report.systems, report.schedule = logged, schedule_record(schedule)
         report.seconds = time.perf_counter() - began
@@ -176,8 +181,11 @@ class QNewton(torch.optim.Optimizer):
         gradient: Tensor,
         curvature: Curvature,
         direction: Tensor,
+        penalty: float,
         certified: bool,
     ) -> StepReport:
+        """Apply the direction d or not, and learn from it; `penalty` is d.(damping d)."""
+        adapts = self.options.damping_rule == "lm"
         group = self.param_groups[0]
         damping, decay = group["damping"], group["weight_decay"]
         product = curvature.product(direction[:, None])[:, 0] + decay * direction
@@ -185,19 +193,19 @@ class QNewton(torch.optim.Optimizer):
         length = 1.0
         if self.options.partition == "layer":
             # blocks know nothing of each other: the best length along their joint direction, where there is one
-            damped_bend = bend + damping * float(direction @ direction)
-            length = -slope / damped_bend if damped_bend > 0 else 1.0
+            length = -slope / (bend + penalty) if bend + penalty > 0 else 1.0
         length *= group["lr"]
         predicted = -(length * slope + 0.5 * length**2 * bend)
         candidate = theta + length * direction
         new_loss = float(objective.value(candidate)) if certified else math.nan
         ratio = (loss - new_loss) / predicted if predicted > 0 else -math.inf
-        accepted = certified and new_loss < loss  # False where new_loss is NaN
+        # False where new_loss is NaN; where no damping would change, a refused step would come again for ever
+        accepted = certified and (new_loss < loss if adapts else math.isfinite(new_loss))
         if length == 0:  # the zero end of a learning rate schedule: no step, and nothing learnt of the damping
             accepted, new_loss, ratio = certified, loss, math.nan
         if accepted:
             objective.parameters.assign(candidate)
-        if length:
+        if length and adapts:
             group["damping"] = self._next_damping(damping, ratio if math.isfinite(ratio) else -math.inf)
         return StepReport(
             self.steps_taken, loss, new_loss if accepted else loss, accepted, damping, group["damping"],

@@ -42,6 +42,7 @@ class TrainConfig:
     compensate: str = "diagonal"
     scaling: str = "none"
     damping: float = 0.1
+    damping_rule: str = "lm"
     damping_floor: float = 1e-8
     weight_decay: float = 1e-4
     lr: float = 1.0
@@ -149,6 +150,7 @@ class Training:
             density=config.density,
             compensate=None if config.compensate == "none" else config.compensate,
             scaling=config.scaling,
+            damping_rule=config.damping_rule,
             scheduler=scheduler,
         )
         self.step, self.fingerprint = 0, data.fingerprint

@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0, help="of the weights and of the batches")
     add("--damping", type=float, default=0.1, help="Levenberg-Marquardt damping of the first step")
+    add("--damping-rule", default="lm", help="lm (adapted to each step's success), or paper: 5e-3 max|C| a block")
     add(
         "--damping-floor", type=float, default=None, help="least damping; 1e-8 for the full batch, 0.03 for minibatches"
     )
@@ -188,6 +189,7 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         compensate=options.compensate,
         scaling=options.scaling,
         damping=options.damping,
+        damping_rule=options.damping_rule,
         damping_floor=floor,
         weight_decay=options.weight_decay,
         lr=options.lr,
