@@ -15,16 +15,19 @@ from ..solvers import LinearSystem
 LARGEST = 1e15
 """A kappa beyond it is beyond FP64."""
 DENSE_BYTES, SPARSE_BYTES = 8.0, 12.0
-"""Of a stored entry: FP64, and FP64 with the 32-bit number of its column."""
+"""Of a stored entry: FP64, and in CSR with the 32-bit number of its column."""
 
 
 @dataclass(frozen=True, eq=False)
 class StatedOperator:
-    """A definite matrix of order N with `nonzeros` stored entries, of `entry_bytes` each."""
+    """A definite matrix of order N with `nonzeros` entries that are not zero.
+
+    Its products read `entry_bytes` of each; None: as CSR or dense in FP64, whichever is shorter.
+    """
 
     size: int
     nonzeros: int
-    entry_bytes: float
+    entry_bytes: float | None
     backend: Backend
     symmetric: bool = True
     assembly_flops: float = 0.0
@@ -34,12 +37,19 @@ class StatedOperator:
         return self.size, self.size
 
     @property
+    def sparse(self) -> bool:
+        """Whether it is stored as CSR."""
+        return SPARSE_BYTES * self.nonzeros < DENSE_BYTES * self.size**2
+
+    @property
     def product_flops(self) -> float:
         return 2.0 * self.nonzeros
 
     @property
     def product_bytes(self) -> float:
-        return self.entry_bytes * self.nonzeros
+        if self.entry_bytes is not None:
+            return self.entry_bytes * self.nonzeros
+        return SPARSE_BYTES * self.nonzeros if self.sparse else DENSE_BYTES * self.size**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +84,8 @@ def stated_system(
     """A definite system of order N with ||H|| = 1, |lambda|_min = 1/kappa and ||x|| known, one right-hand side.
 
     `row_nonzeros` are its stored entries a row, None: all N. `alpha` is the norm of its block encoding over ||H||,
-    `tolerance` the relative residual. `entry_bytes` are moved for each stored entry of a product: 8 where the matrix is
-    dense, 12 where it is sparse. Predictions need no more; it cannot be solved. Raises ParameterError.
+    `tolerance` the relative residual. `entry_bytes` are those that a product moves for each entry, None: 12 as CSR or
+    8 N^2 in all, whichever is less. Predictions need no more; it cannot be solved. Raises ParameterError.
 
     >>> from qnewton_gpu.costs import CostModel
     >>> from qnewton_gpu.solvers import make_solver
@@ -88,9 +98,8 @@ def stated_system(
     _between("kappa", kappa, 1, LARGEST)
     _between("alpha", alpha, 1, LARGEST)
     check_tolerance(tolerance)
-    if entry_bytes is None:
-        entry_bytes = DENSE_BYTES if entries == order**2 else SPARSE_BYTES
-    _between("entry_bytes", entry_bytes, 1, 64)
+    if entry_bytes is not None:
+        _between("entry_bytes", entry_bytes, 1, 64)
     backend = select_backend("cpu")
     operator: Any = StatedOperator(order, entries, entry_bytes, backend)
     bounds = SpectrumBounds(1 / kappa, 1.0, certified=True, method="stated")

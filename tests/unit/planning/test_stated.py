@@ -58,5 +58,6 @@ def test_a_row_has_no_more_entries_than_the_matrix_columns() -> None:
     full = stated_system(32, 10, 1000)
     assert full.operator.nonzeros == 32 * 32 and full.operator.product_bytes == 8 * 32 * 32
     assert stated_system(32, 10).operator.nonzeros == 32 * 32
+    assert not stated_system(32, 10, 22).operator.sparse and stated_system(32, 10, 21).operator.sparse  # 2/3 N: as long
     assert stated_system(32, 10, entry_bytes=4).operator.product_bytes == 4 * 32 * 32
     assert stated_system(np.int64(32), np.float64(10)).kappa == pytest.approx(10)
