@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,15 +14,9 @@ from standins.rehearsal import rehearse
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
+from qnewton_gpu.conditioning.bounds import FP64_EPSILON
 from qnewton_gpu.conditioning.condition import condition
-from qnewton_gpu.conditioning.spectrum import (
-    block_power,
-    block_power_relative_error,
-    lanczos,
-    lanczos_relative_error,
-    semidefinite_bounds,
-    smallest_eigenvalue,
-)
+from qnewton_gpu.conditioning.spectrum import semidefinite_bounds, smallest_eigenvalue
 from qnewton_gpu.errors import CombinationError, ParameterError, UnknownNameError
 from qnewton_gpu.operators import GeneralMatrix, as_operator
 from qnewton_gpu.operators.kronecker import KroneckerOperator
@@ -77,19 +70,42 @@ def test_lanczos_is_exact_up_to_a_hundred_unknowns(n: int, seed: int, definite: 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("seed", range(5))
-def test_above_a_hundred_the_safety_factor_keeps_a_mild_spectrum_inside(sign: int, seed: int) -> None:
+def test_above_a_hundred_a_mild_spectrum_stays_inside(sign: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     values = 50.0 ** -random.random(300)
     values[::2] *= sign
     bounds = qn.estimate_spectrum(rotated(values, seed), seed=seed)
-    assert not bounds.certified
-    assert 0.7 * np.abs(values).min() <= bounds.lower <= np.abs(values).min()
+    assert not (sign < 0 and bounds.certified)
+    assert (bounds.errs, bounds.failure_probability) == (("above", 1e-6) if bounds.certified else ("either", 0.0))
+    assert 0.7 * np.abs(values).min() <= bounds.lower <= (1.0 if bounds.certified else 1.02) * np.abs(values).min()
     assert np.abs(values).max() <= bounds.upper <= 1.2 * np.abs(values).max()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_definite_matrix_is_bounded_as_its_negative_is(sign: int) -> None:
+    bounds = qn.estimate_spectrum(sign * rotated(np.linspace(1, 30, 200), 0))
+    assert bounds.certified and bounds.negative == (sign < 0)
+    assert 0.8 <= bounds.lower <= 1 and 30 <= bounds.upper <= 31
+
+
+def test_the_small_end_of_a_well_conditioned_indefinite_matrix_is_certified() -> None:
+    values = np.linspace(1, 3, 250) * (-1.0) ** np.arange(250)
+    bounds = qn.estimate_spectrum(rotated(values, 0))
+    assert bounds.certified and bounds.negative and bounds.failure_probability == 1e-6 and bounds.errs == "above"
+    assert 0.9 <= bounds.lower <= 1 and 3 <= bounds.upper <= 3.1
+    assert bounds.matvecs == 300
+
+
+def test_bidiagonalisation_resolves_what_the_square_of_an_indefinite_matrix_loses() -> None:
+    """1e-9 of the norm: its square is below rounding."""
+    values = np.r_[np.linspace(-1, -0.5, 120), np.linspace(0.5, 1, 120), 1e-9]
+    bounds = qn.estimate_spectrum(rotated(values, 0))
+    assert bounds.certified and bounds.lower == pytest.approx(1e-9, rel=1e-2) and bounds.lower <= 1e-9
 
 
 def test_the_upper_bound_is_never_above_the_row_sums() -> None:
     H = np.diag(np.linspace(1, 2, 300))
-    assert qn.estimate_spectrum(H).upper <= 2.0
+    assert qn.estimate_spectrum(H).upper <= 2.0 * (1 + 8 * 300 * FP64_EPSILON)
 
 
 @pytest.mark.parametrize("n", [5, 50, 100])
@@ -155,6 +171,13 @@ def test_bounds_of_a_kronecker_product_are_the_products() -> None:
     assert (singular.lower, singular.smallest_nonzero) == (0, pytest.approx(1, rel=1e-12)) and singular.negative
     assert not singular.certified
     assert qn.estimate_spectrum(KroneckerOperator([A, np.zeros((2, 2))], CPU)).smallest_nonzero is None
+    large = rotated(np.linspace(1, 3, 150), 2)
+    assert bounds.errs == "exact" and bounds.failure_probability == 0
+    mixed, both = (qn.estimate_spectrum(KroneckerOperator([first, large], CPU)) for first in (A, large))
+    assert mixed.errs == both.errs == "above" and mixed.certified and both.certified
+    assert (mixed.failure_probability, both.failure_probability) == (1e-6, 2e-6)
+    unresolved = KroneckerOperator([large, np.diag(np.geomspace(1e-6, 1, 150))], CPU)
+    assert qn.estimate_spectrum(unresolved).errs == "either"
 
 
 def test_the_zero_matrix_has_no_smallest_nonzero() -> None:
@@ -176,18 +199,6 @@ def test_the_smallest_eigenvalue_is_bounded_from_below_on_random_matrices(seed: 
     assert true - 0.01 * abs(true) <= found <= true + 1e-10 * abs(true)
 
 
-def test_repeated_eigenvalues_close_the_krylov_space() -> None:
-    ritz = lanczos(lambda v: np.where(np.arange(500)[:, None] < 250, 1.0, 3.0) * v, 500, 100, CPU, 0)
-    assert ritz.complete and ritz.steps == 2
-    assert ritz.values == pytest.approx([1.0, 3.0], rel=1e-12)
-
-
-@pytest.mark.parametrize(("n", "steps"), [(10**3, 24), (10**6, 24), (10**3, 80)])
-def test_the_error_of_lanczos_is_that_of_the_theorem(n: int, steps: int) -> None:
-    e = lanczos_relative_error(n, steps)
-    assert 1.648 * math.sqrt(n) * math.exp(-math.sqrt(e) * (2 * steps - 1)) == pytest.approx(1e-6, rel=1e-9)
-
-
 def test_the_same_seed_gives_the_same_bounds() -> None:
     H = rotated(np.linspace(0.1, 3, 200), 0)
     assert qn.estimate_spectrum(H, seed=4) == qn.estimate_spectrum(H, seed=4)
@@ -201,7 +212,7 @@ def test_bad_input_is_refused() -> None:
         qn.estimate_spectrum(np.triu(np.ones((3, 3))), damping=0.1)
 
 
-def test_a_closed_krylov_space_is_certified_and_a_zero_mode_or_an_open_one_is_not() -> None:
+def test_all_eigenvalues_are_certified_and_a_zero_mode_or_an_unresolved_end_is_not() -> None:
     random = np.random.default_rng(0)
     Q = np.linalg.qr(random.standard_normal((60, 60)))[0]
     values = np.linspace(-1.0, 2.0, 60)
@@ -212,17 +223,34 @@ def test_a_closed_krylov_space_is_certified_and_a_zero_mode_or_an_open_one_is_no
     values[30] = 0.0
     singular = qn.estimate_spectrum((Q * values) @ Q.T)
     assert singular.lower == 0 and not singular.certified
-    assert not qn.estimate_spectrum(np.diag(np.linspace(1.0, 2.0, 300))).certified
+    unresolved = qn.estimate_spectrum(np.diag(np.geomspace(1e-6, 1.0, 300)))
+    assert not unresolved.certified and unresolved.failure_probability == 0 and unresolved.errs == "either"
+
+
+@pytest.mark.parametrize("values", [np.ones(60), np.repeat([0.5, 1.0, 1e-9], 30), np.r_[np.zeros(3), np.ones(40)]])
+def test_a_hundred_unknowns_are_certified_without_chance_whatever_the_multiplicities(values: np.ndarray) -> None:
+    """A start vector sees each eigenvalue once; a proof has to see them all."""
+    bounds = qn.estimate_spectrum(rotated(values, 1))
+    assert bounds.errs == "exact" and bounds.failure_probability == 0 and bounds.matvecs == len(values)
+    assert bounds.certified == bool(values.all())
+    assert bounds.smallest_nonzero == pytest.approx(values[values > 0].min(), rel=1e-4)
+    assert bounds.lower <= values.min() and bounds.upper >= values.max()
+
+
+@pytest.mark.parametrize("shape", [(150, 150), (150, 300), (300, 150)])
+def test_singular_values_of_a_well_conditioned_matrix_are_certified_beyond_a_hundred(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    values = np.linspace(1, 4, min(shape))
+    U, V = (np.linalg.qr(random.standard_normal((k, k)))[0][:, : min(shape)] for k in shape)
+    bounds = qn.estimate_spectrum((U * values) @ V.T)
+    assert bounds.certified and bounds.failure_probability == 1e-6 and bounds.errs == "above"
+    assert 0.7 <= bounds.lower <= 1 and 4 <= bounds.upper <= 4.1
 
 
 def test_a_positive_spectrum_is_never_called_negative() -> None:
     assert not qn.estimate_spectrum(np.diag([1.0, 2.0, 3.0])).negative
     assert not qn.estimate_spectrum(np.ones((2, 2))).negative
     assert qn.estimate_spectrum(-np.eye(3)).negative
-
-
-def diagonal(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda v: values[:, None] * v
 
 
 @given(
@@ -236,85 +264,55 @@ def test_power_gives_certified_bounds_of_a_gram_operator(
     bounds = qn.estimate_spectrum(qn.GramOperator(G, damping, "cpu"), seed=seed % 7, method="power", backend="cpu")
     true = np.linalg.eigvalsh(G.T @ G + damping * np.eye(n))[-1]
     assert bounds.certified and bounds.lower == damping
-    assert true * (1 - 1e-14) <= bounds.upper <= true / (1 - block_power_relative_error(n, 8, 16)) * (1 + 1e-14)
-    assert bounds.matvecs == 16 * min(n, 8)
+    assert true * (1 - 1e-14) <= bounds.upper <= 1.4 * true
+    assert bounds.matvecs == 10 * min(n, 4)
+    assert bounds.failure_probability == 1e-6 and bounds.errs == "above"
     assert bounds.method == "known damping, block power iteration lambda_max"
-
-
-SPECTRA = {
-    "crowded top": np.linspace(0, 1, 400) ** 0.25,
-    "clustered": np.r_[np.full(380, 0.1), np.linspace(0.9, 1, 20)],
-    "all equal": np.full(400, 3.0),
-    "steep": 10.0 ** -np.linspace(0, 30, 400),
-    "rank one": np.r_[np.zeros(399), 7.0],
-    "below the smallest normal number of its powers": np.linspace(0, 1e-60, 400),
-    "above the largest number of its powers": np.linspace(0, 1e60, 400),
-    "N < k": np.array([1.0, 5.0, 5.0]),
-    "N = k + 1": np.linspace(0, 2, 9),
-    "N = 1": np.array([4.0]),
-}
-
-
-@pytest.mark.parametrize("name", SPECTRA)
-@pytest.mark.parametrize("seed", range(5))
-def test_the_largest_ritz_value_is_within_its_error_of_the_largest_eigenvalue(name: str, seed: int) -> None:
-    values = SPECTRA[name]
-    theta = block_power(diagonal(values), len(values), 8, 16, CPU, seed)
-    assert theta <= values.max() * (1 + 1e-13)
-    assert values.max() <= theta / (1 - block_power_relative_error(len(values), 8, 16))
 
 
 def test_the_zero_matrix_has_the_bound_zero() -> None:
     zero = as_operator(np.zeros((50, 50)), CPU)
-    assert block_power(zero.matvec, 50, 8, 16, CPU, 0) == 0
-    assert semidefinite_bounds(zero, 0.0, 1.0, CPU, method="power").upper == 0
+    for method in ("power", "lanczos"):
+        assert semidefinite_bounds(zero, 0.0, 1.0, CPU, method=method).upper <= 1e-300
 
 
-@pytest.mark.parametrize("name", ["crowded top", "clustered", "steep"])
-def test_one_orthonormalisation_at_the_end_gives_what_one_after_every_product_gives(name: str) -> None:
-    values = SPECTRA[name]
-    product = diagonal(values)
-    v = np.random.default_rng(3).standard_normal((len(values), 8))
-    for _ in range(15):
-        v = np.linalg.qr(product(v))[0]
-    expected = np.linalg.eigvalsh(v.T @ product(v))[-1]
-    assert block_power(product, len(values), 8, 16, CPU, 3) == pytest.approx(expected, rel=1e-12)
+def test_known_damping_of_an_explicit_matrix_counts_for_no_more_than_rounding_left_of_it() -> None:
+    """Entries of G^t G + damping I are rounded: an eigenvalue may be below the damping."""
+    G = np.random.default_rng(0).standard_normal((40, 200))
+    for damping in (1e-1, 1e-11, 1e-14):
+        H = as_operator(G.T @ G + damping * np.eye(200), CPU)
+        bounds = semidefinite_bounds(H, damping, H.largest_row_sum(), CPU)
+        smallest = np.linalg.eigvalsh(H.dense())[0]
+        assert bounds.certified == (damping > 1e-10) and (bounds.lower <= smallest or not bounds.certified)
+        assert 0.5 * damping <= bounds.lower <= damping
+        assert bounds.errs == ("above" if bounds.certified else "either")
 
 
-@pytest.mark.parametrize(("n", "columns", "iterations"), [(60, 1, 6), (60, 3, 5), (400, 8, 4), (6, 5, 2), (60, 2, 1)])
-def test_the_failure_probability_of_power_is_attained_by_the_hardest_spectrum_and_not_exceeded(
-    n: int, columns: int, iterations: int
-) -> None:
-    probability, runs = 0.2, 400
-    error = block_power_relative_error(n, columns, iterations, probability)
-    m = 2 * iterations - 1
-    values = np.full(n, (1 - error) * (m - 1) / m)
-    values[0] = 1.0
-    thetas = [block_power(diagonal(values), n, columns, iterations, CPU, seed) for seed in range(runs)]
-    failures = sum(theta < 1 - error for theta in thetas)
-    assert abs(failures - probability * runs) <= 4 * math.sqrt(runs * probability * (1 - probability))
+def test_lobpcg_finds_the_small_end_and_certifies_nothing() -> None:
+    values = np.r_[0.01, np.linspace(0.5, 3, 299)]
+    bounds = qn.estimate_spectrum(rotated(values, 0), method="lobpcg")
+    assert bounds.lower == pytest.approx(0.01, rel=0.02) and bounds.upper == pytest.approx(3, rel=0.2)
+    assert not bounds.certified and bounds.errs == "either" and bounds.upper >= 3
+    assert bounds.method == "LOBPCG lambda_min, Lanczos lambda_max"
+    indefinite = qn.estimate_spectrum(rotated(np.r_[-2.0, -1.5, values], 0), method="lobpcg")
+    assert indefinite.negative and indefinite.lower == pytest.approx(0.01, rel=0.02)
+    damped = qn.estimate_spectrum(rotated(values - 0.005, 0), damping=0.005, method="lobpcg")
+    assert damped.lower == pytest.approx(0.01, rel=0.02)
 
 
-@pytest.mark.parametrize("columns", [1, 4, 8])
-def test_columns_together_fail_less_often_than_the_theorem_says_of_single_runs(columns: int) -> None:
-    for n in (1210, 10**6):
-        # 0.824 sqrt(N) (1 - e)^(q - 1/2) for each of k runs (Kuczynski and Wozniakowski)
-        of_single_runs = 1 - (1e-6 ** (1 / columns) / (0.824 * math.sqrt(n))) ** (1 / 15.5)
-        e = block_power_relative_error(n, columns, 16)
-        assert (0.9 if columns == 1 else 0.5) * of_single_runs < e < of_single_runs
+def test_lobpcg_never_goes_below_a_known_damping_and_says_when_it_did_not_converge() -> None:
+    G = np.random.default_rng(0).standard_normal((50, 200))
+    bounds = qn.estimate_spectrum(qn.GramOperator(G, 0.1, "cpu"), damping=0.2, method="lobpcg")
+    assert bounds.lower == pytest.approx(0.3, rel=1e-9) and bounds.lower >= 0.1 + 0.2
+    hard = qn.estimate_spectrum(rotated(np.geomspace(1e-7, 1, 300), 0), method="lobpcg")
+    assert hard.method.endswith("not converged")
+    singular = qn.estimate_spectrum(rotated(np.r_[0.0, np.linspace(0.5, 1, 150)], 0), method="lobpcg")
+    assert singular.lower == 0 and singular.smallest_nonzero == pytest.approx(0.5, rel=0.1)
 
 
-def test_the_error_of_power_is_small_enough_to_be_used() -> None:
-    assert block_power_relative_error(1210, 8, 16) < 0.19
-    assert block_power_relative_error(10**6, 8, 16) < 0.34
-    assert block_power_relative_error(10**6, 1, 1) == 1.0  # nothing is known: the norm bound stays
-    H = as_operator(np.diag(np.linspace(0.1, 1, 300)), CPU)
-    assert semidefinite_bounds(H, 0.1, 1.05, CPU, method="power").upper <= 1.05
-
-
-def test_the_same_seed_gives_the_same_power_iteration_and_another_seed_another() -> None:
-    first, again, other = (block_power(diagonal(SPECTRA["crowded top"]), 400, 8, 16, CPU, seed) for seed in (4, 4, 5))
-    assert first == again != other
+def test_lobpcg_is_for_symmetric_matrices() -> None:
+    with pytest.raises(CombinationError, match="lobpcg"):
+        qn.estimate_spectrum(np.triu(np.ones((3, 3))), method="lobpcg")
 
 
 def test_auto_is_lanczos_where_arrays_are_on_the_host() -> None:
@@ -331,24 +329,8 @@ def test_power_is_refused_where_it_cannot_give_both_ends() -> None:
         lambda: qn.estimate_spectrum(np.eye(3), method="arnoldi"),
         lambda: semidefinite_bounds(as_operator(np.eye(3), CPU), 1.0, 1.0, CPU, method="arnoldi"),
     ):
-        with pytest.raises(UnknownNameError, match="auto, lanczos, power"):
+        with pytest.raises(UnknownNameError, match="auto, lanczos, power, lobpcg"):
             call()
-
-
-def test_rehearsal_of_power_brings_nothing_to_the_host_before_its_end() -> None:
-    G = np.random.default_rng(0).standard_normal((40, 300))
-    with rehearse() as backend:
-        H = qn.GramOperator(G, 0.5, backend)
-        H.factor.frobenius_squared  # noqa: B018  read beforehand: it is one scalar of the operator's own
-        before, seen = Transfers.to_host, []
-
-        def product(v: object) -> object:
-            seen.append(Transfers.to_host - before)
-            return H.matvec(v)
-
-        theta = block_power(product, 300, 8, 16, backend, 1)
-        assert seen == [0] * 16 and Transfers.to_host - before == 8 * 8 * 8
-        assert theta == pytest.approx(block_power(lambda v: G.T @ (G @ v) + 0.5 * v, 300, 8, 16, CPU, 1), rel=1e-12)
 
 
 def test_rehearsal_of_the_gpu_backend_bounds_by_power_unless_lanczos_is_asked_for() -> None:
@@ -360,8 +342,8 @@ def test_rehearsal_of_the_gpu_backend_bounds_by_power_unless_lanczos_is_asked_fo
             H = qn.GramOperator(factor, 0.5, "gpu")
             bounds = qn.estimate_spectrum(H, backend="gpu", damping=0.25)
             assert bounds.certified and bounds.lower == 0.75 and bounds.method.startswith("known damping, block power")
-            assert true + 0.25 <= bounds.upper <= 1.2 * (true + 0.25)
-            assert Transfers.to_host - before <= 8 * (8 * 8 + 2)
+            assert true + 0.25 <= bounds.upper <= 1.3 * (true + 0.25)
+            assert Transfers.to_host - before <= 8 * (3 * 4 * 4 + 3)
         lanczos_bounds = qn.estimate_spectrum(H, backend="gpu", method="lanczos")
         assert lanczos_bounds.method == "known damping, Lanczos lambda_max" and lanczos_bounds.upper >= true
         conditioned = condition(G.T @ G, damping=0.5, semidefinite=True, backend="gpu")

@@ -1,0 +1,47 @@
+"""What is known of a spectrum, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+FP64_EPSILON = float(np.finfo(np.float64).eps)
+FAILURE_PROBABILITY = 1e-6
+SAFETY = 0.9
+"""What an extreme Ritz value is shrunk by where nothing proves how far it is from the eigenvalue."""
+ERRS = ("above", "below", "either", "exact")
+
+
+@dataclass(frozen=True)
+class SpectrumBounds:
+    """lower <= |lambda| <= upper for every eigenvalue lambda; `lower` is 0 where a zero mode was found.
+
+    Of a matrix that is not symmetric the min(m, n) singular values are meant instead.
+
+    `smallest_nonzero` is then the smallest magnitude above rounding. `matvecs` vectors were multiplied. `negative`
+    says that an eigenvalue below zero was found, which a negative Rayleigh quotient proves. `certified` is True only
+    where a proof stands behind both ends; `failure_probability`, over the random start, is that of the proof (0 for one
+    without chance). `errs` says on which side of the truth `kappa` lies if it is off: "above" | "below" | "either", or
+    "exact" up to rounding.
+    """
+
+    lower: float
+    upper: float
+    certified: bool = False
+    matvecs: int = 0
+    method: str = "given"
+    smallest_nonzero: float | None = None
+    negative: bool = False
+    errs: str = "either"
+    failure_probability: float = 0.0
+
+    @property
+    def kappa(self) -> float:
+        return self.upper / self.lower if self.lower > 0 else math.inf
+
+
+def rounding(size: int, largest: float) -> float:
+    """8 N epsilon ||H||: what FP64 may move an eigenvalue by. What is below it is zero; bounds are widened by it."""
+    return 8 * size * FP64_EPSILON * largest
