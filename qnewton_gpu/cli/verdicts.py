@@ -31,7 +31,7 @@ def page(
     factors: bool,
 ) -> str:
     """Everything that is printed, to be read on 120 columns."""
-    parts = [describe(asked), _known(known), cost_table(estimates)]
+    parts = [describe(asked), "\n".join(_wrapped(_known(known), "", "  ")), cost_table(estimates)]
     parts += [verdict(name, one) for name, one in estimates.items()]
     if factors:
         parts += factor_tables(estimates)
@@ -108,7 +108,9 @@ def verdict(name: str, one: Estimate) -> str:
 
 
 def _wrapped(text: str, first: str, then: str = INDENT) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def factor_tables(estimates: dict[str, Estimate]) -> list[str]:

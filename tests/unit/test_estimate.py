@@ -1,8 +1,11 @@
-"""`qnewton estimate`: every solver and encoding is listed, with the numbers that predict() gives."""
+"""`qnewton estimate`: every solver, comparison and encoding is listed, with the numbers that predict() gives."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from qnewton_gpu import CostModel, LinearSystem, estimate_spectrum
+from qnewton_gpu import CostModel, Hardware, LinearSystem, estimate_spectrum
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.cli import USAGE_ERROR, main
-from qnewton_gpu.cli.estimate import encoding_table, solver_costs, stated_system
+from qnewton_gpu.cli.estimate import encoding_costs
+from qnewton_gpu.costs import COMPARISONS, jennings_queries
 from qnewton_gpu.encodings import ENCODINGS
 from qnewton_gpu.operators import as_operator
+from qnewton_gpu.planning.estimate import solver_costs
+from qnewton_gpu.planning.stated import stated_system
 from qnewton_gpu.polynomials import inverse_degree, kernel_reflection_polynomial, round_up_to_grid
-from qnewton_gpu.solvers import CLASSICAL, QUANTUM, SOLVERS, make_solver
+from qnewton_gpu.solvers import CLASSICAL, FORMULAS, QUANTUM, SOLVERS, make_predictor
 from qnewton_gpu.solvers.cks import cks_orders
 
 CPU = select_backend("cpu")
@@ -32,31 +38,42 @@ def written(path: Path, A: np.ndarray) -> str:
     return str(path)
 
 
-def sections(printed: str) -> list[tuple[str, dict[str, list[str]]]]:
-    """(the line above it, {first cell: cells}) of every table that was printed."""
-    lines, found = printed.splitlines(), []
-    for place, line in enumerate(lines):
-        if re.fullmatch(r"-+(  -+)+", line):
-            starts = [match.start() for match in re.finditer(r"-+", line)]
-            rows: dict[str, list[str]] = {}
-            for row in lines[place + 1 :]:
-                if not row.strip():
-                    break
-                cells = [row[a:b].strip() for a, b in zip(starts, [*starts[1:], len(row)], strict=True)]
-                rows[cells[0]] = cells
-            found.append((lines[place - 2], rows))
+def table_below(printed: str, title: str) -> dict[str, dict[str, str]]:
+    """{first cell: {head: cell}} of the table whose header line begins with `title`, or follows a line that does."""
+    lines = printed.splitlines()
+    rule = next(i for i, line in enumerate(lines) if re.fullmatch(r"-+(  -+)*", line)
+                and any(line.startswith(title) for line in lines[i - 2 : i]))  # fmt: skip
+    starts = [match.start() for match in re.finditer("-+", lines[rule])]
+
+    def cells(line: str) -> list[str]:
+        return [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
+
+    heads, rows = cells(lines[rule - 1]), {}
+    for line in lines[rule + 1 :]:
+        if not line.strip() or line.startswith("*") or ": " in line.split("  ")[0]:
+            break
+        row = cells(line)
+        rows[row[0]] = dict(zip(heads, row, strict=True))
+    return rows
+
+
+def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["estimate", *arguments]) == 0
+    text: str = capsys.readouterr().out
+    # the path of a file is as long as it is
+    assert all(len(line) <= 120 for line in text.splitlines() if not (arguments and arguments[0] in line))
+    return text
+
+
+def data_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main(["estimate", *arguments, "--json", "-"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
-def estimated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> list[tuple[str, dict[str, list[str]]]]:
-    assert main(["estimate", *arguments]) == 0
-    return sections(capsys.readouterr().out)
-
-
-def factor(row: list[str], name: str) -> float:
-    match = re.search(rf"{name} ([0-9.e+-]+)", row[4])
-    assert match is not None, row
-    return float(match[1])
+def served(data: dict[str, Any], comparison: str = "honest") -> set[str]:
+    solvers = data["comparisons"][comparison]["solvers"]
+    return {name for name, cost in solvers.items() if cost["projected_seconds"] is not None}
 
 
 def system_of(A: np.ndarray, tolerance: float) -> LinearSystem:
@@ -64,15 +81,39 @@ def system_of(A: np.ndarray, tolerance: float) -> LinearSystem:
     return LinearSystem(operator, np.ones((len(A), 1)), estimate_spectrum(operator, backend=CPU), tolerance)
 
 
-def test_every_solver_is_listed_of_a_stated_system(capsys: pytest.CaptureFixture[str]) -> None:
-    paper, honest = estimated([], capsys)
-    assert "paper comparison" in paper[0] and "honest comparison" in honest[0]
-    assert set(paper[1]) == set(honest[1]) == {*SOLVERS, "jennings (formula)"}
-    for _, rows in (paper, honest):
-        seconds = [float(row[1].removesuffix(" s")) for row in rows.values()]
-        assert seconds == sorted(seconds)  # the cheapest first
-        assert all((row[3] == "-") == (name in CLASSICAL) for name, row in rows.items())
-    assert {name for name, row in honest[1].items() if row[2] == "yes"} == {"qsvt", "cholesky", "lu", "cg", "qr"}
+def test_every_solver_stands_in_one_table_with_a_column_for_each_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(["--size", "12544", "--kappa", "100", "--row-nonzeros", "64", "--gate-time", "1e-9"], capsys)
+    rows = table_below(text, "projected seconds")
+    assert set(rows) == {*SOLVERS, *FORMULAS}
+    system, asked = stated_system(12544, 100, 64), CostModel(Hardware(1e-9))
+    for name, comparison in COMPARISONS.items():
+        head = f"{name} (an error)" if name == "released-code" else name
+        costs = solver_costs(system, asked.under(name))
+        for solver, row in rows.items():
+            seconds = float(row[head].strip("()* s"))
+            assert seconds == pytest.approx(costs[solver].seconds, rel=5e-3)
+            assert row[head].startswith("(") == (solver not in comparison.candidates)
+        winner = min(comparison.candidates, key=lambda solver: costs[solver].seconds)
+        assert [solver for solver, row in rows.items() if row[head].endswith("*")] == [winner]
+        assert re.search(rf"^{name} \(access .*\n(  [^ ].*\n)?  winner      {winner}, ", text, re.MULTILINE)
+    assert "gate time: 8.31e-14 s instead of 1e-09 s -> from there on kernel_reflection wins" in text
+    assert "kappa: 1.48e6 instead of 100 -> from there on lu wins" in text
+
+
+@pytest.mark.parametrize("asked", COMPARISONS)
+def test_the_comparison_that_was_asked_for_is_shown_with_the_others(
+    asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = data_of(["--comparison", asked], capsys)
+    assert set(data["comparisons"]) == {asked, "paper", "released-code", "honest"}
+    assert data["comparisons"]["honest"]["quantum_machine"]["readout"] == "inverse"
+
+
+def test_flags_of_the_machine_belong_to_the_comparison_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    data = data_of(["--access", "qrom", "--charge-readout", "copies"], capsys)["comparisons"]
+    machines = {name: (c["quantum_machine"]["access"], c["quantum_machine"]["readout"]) for name, c in data.items()}
+    assert machines == {"ideal": ("qrom", "copies"), "honest": ("qrom", "copies"), "paper": ("qram", "none"),
+                        "released-code": ("qram", "none")}  # fmt: skip
 
 
 @pytest.mark.parametrize(("kappa", "alpha", "epsilon"), [(128.0, 1.0, 1e-2), (16.0, 4.0, 1e-4)])
@@ -82,20 +123,21 @@ def test_queries_of_a_stated_system_are_those_of_the_theorems(
     """kappa alpha on the grid, so that nothing is rounded up; a stated system has its norm known."""
     covered = kappa * alpha
     assert round_up_to_grid(covered) == covered
-    arguments = ["--kappa", str(kappa), "--alpha", str(alpha), "--tolerance", str(epsilon), "--comparison", "honest"]
-    ((_, rows),) = estimated(arguments, capsys)
+    arguments = ["--kappa", str(kappa), "--alpha", str(alpha), "--tolerance", str(epsilon)]
+    solvers = data_of(arguments, capsys)["comparisons"]["honest"]["solvers"]
     expected = {
         "qsvt": inverse_degree(covered, epsilon),
         "kernel_reflection": kernel_reflection_polynomial(covered, epsilon / (2 * np.sqrt(2))).degree,
         "cks": 2 * cks_orders(covered, epsilon)[1] + 1,
+        "jennings": jennings_queries(kappa, alpha, epsilon),
+        "jennings_released_code": alpha * jennings_queries(kappa, alpha, epsilon),
     }
     for name, queries in expected.items():
-        assert factor(rows[name], "queries") == pytest.approx(queries, rel=5e-3)  # three digits are printed
+        assert solvers[name]["factors"]["queries"] == pytest.approx(queries)
 
 
 def test_a_larger_alpha_costs_every_quantum_solver_and_no_classical_one() -> None:
-    near, far = (solver_costs(stated_system(256, 2048, 50.0, a, 1e-3), CostModel(), "stated") for a in (1.0, 4.0))
-    assert set(near) == set(far) == set(SOLVERS)
+    near, far = (solver_costs(stated_system(256, 50.0, 8, a, 1e-3), CostModel()) for a in (1.0, 4.0))
     for name in QUANTUM:
         ratio = far[name].factors["queries"] / near[name].factors["queries"]
         assert 3.3 < ratio < 5.2, name  # CKS and the grid add logarithms
@@ -104,17 +146,19 @@ def test_a_larger_alpha_costs_every_quantum_solver_and_no_classical_one() -> Non
 
 def test_every_solver_of_a_matrix_costs_what_it_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path / "A.npy", MATRIX)
-    paper, honest, encodings = estimated([path, "--tolerance", "1e-3", "--encoding", "walk"], capsys)
-    assert "16 x 16, 256 entries" in paper[0]
-    for rows, model in ((paper[1], CostModel()), (honest[1], CostModel().honest())):
-        assert set(rows) == set(SOLVERS)
-        for name, row in rows.items():
-            cost = make_solver(name, encoding="walk").predict(system_of(MATRIX, 1e-3), model, CPU)
-            assert float(row[1].removesuffix(" s")) == pytest.approx(cost.seconds, rel=5e-3)
-            for key, value in cost.factors.items():
-                if value:
-                    assert factor(row, key) == pytest.approx(value, rel=5e-3), (name, key)
-    assert "every encoding" in encodings[0]
+    data = data_of([path, "--tolerance", "1e-3", "--encoding", "walk"], capsys)
+    assert data["system"]["shape"] == [16, 16] and data["system"]["encoding"] == "walk"
+    for name, found in data["comparisons"].items():
+        model = CostModel().under(name)
+        assert set(found["solvers"]) == {*SOLVERS, *FORMULAS}
+        for solver, shown in found["solvers"].items():
+            cost = make_predictor(solver, encoding="walk").predict(system_of(MATRIX, 1e-3), model, CPU)
+            assert shown["projected_seconds"] == pytest.approx(cost.seconds)
+            assert shown["factors"] == pytest.approx(cost.factors)
+        best = [min(found["solvers"][s]["projected_seconds"] for s in found[f"{kind}_candidates"])
+                for kind in ("quantum", "classical")]  # fmt: skip
+        assert found["verdict"]["seconds"] == min(best)
+        assert found["verdict"]["lead"] == pytest.approx(max(best) / min(best))
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "general"])
@@ -122,74 +166,125 @@ def test_every_encoding_that_serves_a_matrix_is_listed(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     A = MATRIX if kind == "symmetric" else GENERAL
-    *_, (_, rows) = estimated([written(tmp_path / "A.npy", A)], capsys)
+    text = printed([written(tmp_path / "A.npy", A)], capsys)
+    rows = table_below(text, "what every encoding")
+    automatic = "dilation" if kind == "symmetric" else "two_sided"
+    assert f"{automatic} (auto)" in rows
+    rows = {name.removesuffix(" (auto)"): row for name, row in rows.items()}
     assert set(rows) == (SYMMETRIC_ENCODINGS if kind == "symmetric" else {*SYMMETRIC_ENCODINGS, "two_sided"})
+    for access in ("T, qram", "T, qrom"):
+        marked = {name for name, row in rows.items() if row[access].endswith("*")}
+        counts = {name: float(row[access].removesuffix(" *")) for name, row in rows.items()}
+        assert marked and all(counts[name] == min(counts.values()) for name in marked)
     norm = float(np.linalg.norm(A, 2))
     for name, row in rows.items():
-        solver: Any = make_solver("qsvt", encoding=name)
-        system = solver.pose(system_of(A, 1e-2))
-        method = solver.method(system, CPU)
+        solver: Any = make_predictor("qsvt", encoding=name)
+        method = solver.method(solver.pose(system_of(A, 1e-2)), CPU)
         encoding = method.encoding
-        assert float(row[1]) == pytest.approx(encoding.alpha, rel=1e-3) and encoding.alpha >= norm * (1 - 1e-9)
-        assert float(row[2]) >= 0.9 and float(row[2]) == pytest.approx(encoding.alpha / norm, rel=0.02)
-        assert row[3] == f"{encoding.system_qubits} + {encoding.ancilla_qubits}"
-        assert int(row[4]) == encoding.register_size
-        assert row[5] == ("yes" if name in ("matching", "banded", "dilation", "pauli") else "no")
+        assert float(row["alpha"]) == pytest.approx(encoding.alpha, rel=1e-3) and encoding.alpha >= norm * (1 - 1e-9)
+        assert float(row["alpha/norm"]) == pytest.approx(encoding.alpha / norm, rel=0.02)
+        assert row["qubits + ancillas"] == f"{encoding.system_qubits} + {encoding.ancilla_qubits}"
+        assert int(row["register"]) == encoding.register_size
+        assert row["gates"] == ("yes" if name in ("matching", "banded", "dilation", "pauli") else "no")
         predicted = solver.predict(system_of(A, 1e-2), CostModel(), CPU).factors["queries"]
-        assert int(row[6]) == method.queries(1e-2) == predicted
-        assert float(row[7]) > 0 and float(row[8]) > 0
-    dilation = rows["dilation"]
-    assert float(dilation[2]) <= min(float(row[2]) for row in rows.values())
-    assert float(rows["sparse_access"][1]) >= float(rows["walk"][1])
+        assert int(row["qsvt queries"]) == method.queries(1e-2) == predicted
+    assert float(rows["dilation"]["alpha/norm"]) <= min(float(row["alpha/norm"]) for row in rows.values())
 
 
 def test_a_general_matrix_lists_the_solvers_that_serve_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    *_, (_, rows), _ = estimated([written(tmp_path / "A.npy", GENERAL)], capsys)
-    assert set(rows) == set(OF_ANY_SQUARE)
+    assert served(data_of([written(tmp_path / "A.npy", GENERAL)], capsys)) == {*OF_ANY_SQUARE, *FORMULAS}
     tall = written(tmp_path / "T.npy", GENERAL[:, :5])
-    *_, (_, rows), (_, encodings) = estimated([tall], capsys)
-    assert set(rows) == {"qsvt", "qsvt_uniform", "qsvt_pseudo_inverse", "cg", "qr"}
-    assert set(encodings) == {"two_sided"}
+    data = data_of([tall], capsys)
+    assert served(data) == {"qsvt", "qsvt_uniform", "qsvt_pseudo_inverse", "cg", "qr"}
+    assert {encoding["encoding"] for encoding in data["encodings"]} == {"two_sided"}
+    assert data["comparisons"]["paper"]["verdict"] is None
+    text = printed([tall], capsys)
+    assert "winner      none: no candidate can serve this system" in text
+    assert table_below(text, "projected seconds")["lu"]["honest"] == "-"
 
 
 def test_a_complex_matrix_and_a_sparse_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hermitian = MATRIX + 0.1j * (np.eye(16, k=3) - np.eye(16, k=-3))
-    *_, (known, rows), _ = estimated([written(tmp_path / "A.npy", hermitian)], capsys)
-    assert "32 x 32" in known and set(rows) == set(SOLVERS)
+    data = data_of([written(tmp_path / "A.npy", hermitian)], capsys)
+    assert data["system"]["shape"] == [32, 32] and served(data) == {*SOLVERS, *FORMULAS}
     sp.save_npz(tmp_path / "A.npz", sp.csr_array(MATRIX))
-    *_, (known, rows), _ = estimated([str(tmp_path / "A.npz")], capsys)
-    assert "16 x 16, 46 entries" in known and set(rows) == set(SOLVERS)
+    data = data_of([str(tmp_path / "A.npz")], capsys)
+    assert data["system"]["nonzeros"] == 46 and served(data) == {*SOLVERS, *FORMULAS}
 
 
 def test_an_indefinite_matrix_has_neither_cholesky_nor_cg(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     indefinite = MATRIX - 2.5 * np.eye(16)
-    *_, (_, rows), _ = estimated([written(tmp_path / "A.npy", indefinite)], capsys)
-    assert set(rows) == {*QUANTUM, "lu", "qr"}
+    data = data_of([written(tmp_path / "A.npy", indefinite)], capsys)
+    assert served(data) == {*QUANTUM, *FORMULAS, "lu", "qr"}
 
 
 def test_nothing_is_solved_or_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qnewton_gpu.simulation.run_sequences", lambda *_: pytest.fail("ran a circuit"))
     monkeypatch.setattr("qnewton_gpu.solvers.qsvt.phases_for", lambda *_: pytest.fail("made phases"))
     system = system_of(MATRIX, 1e-3)
-    assert set(solver_costs(system, CostModel(), "auto")) == set(SOLVERS)
-    assert "walk" in encoding_table(system, 1e-3)
+    assert all(cost.finite for cost in solver_costs(system, CostModel()).values())
+    assert "walk" in {encoding["encoding"] for encoding in encoding_costs(system, 1e-3)}
 
 
-def test_break_even_is_where_the_circuit_takes_as_long_as_the_best_classical_solver(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    ((_, rows),) = estimated(["--comparison", "honest", "--gate-time", "1e-9"], capsys)
-    classical = min(float(rows[name][1].removesuffix(" s")) for name in ("cholesky", "lu", "cg"))
-    for name in QUANTUM:
-        gate_time, seconds = (float(rows[name][column].removesuffix(" s")) for column in (3, 1))
-        assert gate_time == pytest.approx(1e-9 * classical / seconds, rel=2e-2)
+def test_factors_are_shown_once_for_comparisons_on_the_same_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "factors" not in printed([], capsys)
+    text = printed(["--factors", "--gate-time", "1e-9"], capsys)
+    free, charged = table_below(text, "factors: ideal, paper, released-code"), table_below(text, "factors: honest")
+    costs = solver_costs(stated_system(1024, 100, 8), CostModel(Hardware(1e-9)).honest())
+    classical = min(costs[name].seconds for name in CLASSICAL)
+    assert set(free) == set(charged) == {*QUANTUM, *FORMULAS}
+    for name, row in charged.items():
+        assert float(row["queries"]) == pytest.approx(costs[name].factors["queries"], rel=5e-3)
+        assert float(row["readout"]) == pytest.approx(costs[name].factors["readout"], rel=5e-3)
+        gate_time = float(row["break-even gate time"].removesuffix(" s"))
+        assert gate_time == pytest.approx(1e-9 * classical / costs[name].seconds, rel=1e-2)
+    assert "readout" not in next(iter(free.values()))
+    assert re.search(r"^cg: .*products", text, re.MULTILINE)
 
 
-def test_an_encoding_that_serves_no_such_matrix_is_refused_or_left_out(
+def test_json_goes_to_a_file_beside_the_text_or_alone_to_standard_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    file = tmp_path / "costs.json"
+    assert "projected seconds" in printed(["--json", str(file)], capsys)
+    assert json.loads(file.read_text()) == data_of([], capsys)
+    assert main(["estimate", "--json", str(tmp_path / "nowhere" / "x.json")]) == USAGE_ERROR
+    said = capsys.readouterr()
+    assert said.err.startswith("qnewton estimate: error: --json: ") and not said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["--encoding", "wakl", "A"], "did you mean 'walk'?"),
+        (["--encoding", "walk"], "--alpha"),
+        (["--comparison", "papr"], "did you mean 'paper'?"),
+        (["--machine", "referense"], "did you mean 'reference'?"),
+        (["--row-nonzeros", "0"], "row_nonzeros: 0 is not a number between 1 and"),
+        (["--alpha", "0.5"], "alpha: "),
+        (["--kappa", "nan"], "kappa: "),
+    ],
+)
+def test_wrong_input_is_answered_before_anything_is_printed(
+    arguments: list[str], fragment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = written(tmp_path / "A.npy", MATRIX)
-    assert main(["estimate", path, "--encoding", "magic"]) == USAGE_ERROR
-    assert "walk" in capsys.readouterr().err
-    _, (_, rows), _ = estimated([path, "--encoding", "gram"], capsys)
-    assert set(rows) == set(CLASSICAL)
+    assert main(["estimate", *(path if a == "A" else a for a in arguments)]) == USAGE_ERROR
+    said = capsys.readouterr()
+    assert fragment in said.err and not said.out
+
+
+def test_an_encoding_that_cannot_serve_the_matrix_leaves_the_classical_solvers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = data_of([written(tmp_path / "A.npy", MATRIX), "--encoding", "gram"], capsys)
+    assert served(data) == set(CLASSICAL)
+
+
+def test_estimates_wait_neither_for_torch_nor_for_matplotlib() -> None:
+    script = (
+        "import sys; from qnewton_gpu.cli import main; status = main(['estimate', '--size', '512']); "
+        "print(sorted({'torch', 'matplotlib', 'scipy.fft', 'cupy'} & set(sys.modules))); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
