@@ -156,26 +156,6 @@ def test_bad_options_are_typed_errors_before_anything_is_written(
     assert [p.name for p in tmp_path.iterdir()] == ["A.npz"]
 
 
-def test_estimate_ranks_solvers_in_both_comparisons(
-    matrix: sp.csr_array, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for arguments in (["estimate"], ["estimate", str(write(tmp_path / "A.mtx", matrix))]):
-        assert main(arguments) == 0
-        printed = capsys.readouterr().out
-        for word in ("paper comparison", "honest comparison", "qsvt", "cholesky", "lu", "cg", "break-even gate time"):
-            assert word in printed
-
-
-def test_estimate_gives_the_break_even_of_the_design_case(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """N = 12544, kappa 100, alpha 2, eps 1e-2, LU at 20 GFLOP/s: Jennings v1 breaks even at 3.3e-6 s."""
-    machine = {"name": "slow", "cholesky_flops": 2e10, "lu_flops": 2e10, "bandwidth": 1e10}
-    (tmp_path / "slow.json").write_text(json.dumps(machine))
-    stated = ["--size", "12544", "--kappa", "100", "--alpha", "2", "--machine", str(tmp_path / "slow.json")]
-    assert main(["estimate", *stated]) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("jennings")]
-    assert "3.34e-06 s" in rows[0]
-
-
 def test_train_writes_a_run_folder_and_report_rebuilds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main([*SMALL_RUN, "--out", str(out)]) == 0

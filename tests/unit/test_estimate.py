@@ -136,6 +136,17 @@ def test_queries_of_a_stated_system_are_those_of_the_theorems(
         assert solvers[name]["factors"]["queries"] == pytest.approx(queries)
 
 
+def test_the_design_case_of_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """N = 12544, kappa 100, alpha 2, eps 1e-2, LU at 20 GFLOP/s: Jennings v1 breaks even at 3.3e-6 s."""
+    machine = {"name": "slow", "cholesky_flops": 2e10, "lu_flops": 2e10, "bandwidth": 1e10}
+    (tmp_path / "slow.json").write_text(json.dumps(machine))
+    stated = ["--size", "12544", "--kappa", "100", "--alpha", "2", "--machine", str(tmp_path / "slow.json")]
+    paper = data_of(stated, capsys)["comparisons"]["paper"]
+    assert paper["solvers"]["jennings"]["break_even_gate_time"] == pytest.approx(3.3e-6, rel=0.1)
+    (gate_time,) = (finding for finding in paper["findings"] if finding["assumption"] == "gate time")
+    assert gate_time["value"] == pytest.approx(paper["solvers"]["jennings"]["break_even_gate_time"])
+
+
 def test_a_larger_alpha_costs_every_quantum_solver_and_no_classical_one() -> None:
     near, far = (solver_costs(stated_system(256, 50.0, 8, a, 1e-3), CostModel()) for a in (1.0, 4.0))
     for name in QUANTUM:
