@@ -97,7 +97,9 @@ def condition(
     repaired = density < 1 and compensate == "shift"
     shift = definite_shift(course.base, backend, seed) if definite and not proven and not repaired else 0.0
     if shift:
-        course.lift(shift, "definite shift", f"shifted by {shift:.6g}, a bound of -lambda_min: H is indefinite, or nearly")
+        course.lift(
+            shift, "definite shift", f"shifted by {shift:.6g}, a bound of -lambda_min: H is indefinite, or nearly"
+        )
     if delta:
         course.lift(delta, "damping", f"damped by {delta:.6g}")
     operator, changes = course.operator, course.changes
