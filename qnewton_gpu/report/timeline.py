@@ -1,7 +1,8 @@
 """timeline.json: the simulated clock of a run as trace events that Perfetto and chrome://tracing open.
 
-One track of steps, one of stages (nested by depth), and counters of loss, accuracy, kappa and damping. Times are
-microseconds from the start of the run; projected seconds appear as arguments only, under that name.
+One track of steps, one of stages (nested by depth) for each of the tasks that ran at the same time, and counters of
+loss, accuracy, kappa and damping. Times are microseconds from the start of the run; projected seconds appear as
+arguments only, under that name.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ def timeline(log: RunLog) -> dict[str, Any]:
     }
 
 
+def _track(stage: Record) -> int:
+    """Which of the tasks that ran at the same time; a log of before there were any says none."""
+    return int(stage.get("track") or 0)
+
+
 def _nanoseconds(seconds: float) -> int:
     return round(seconds * 1e9)
 
@@ -53,20 +59,26 @@ def _nanoseconds(seconds: float) -> int:
 def _stage_events(stages: list[Record], origin: float, shift: int, begins: int) -> tuple[list[tuple[Record, int]], int]:
     """Events of one step with their ends, and the last end; integers, so that rounding cannot break the nesting."""
     drawn: list[tuple[Record, int]] = []
-    enclosing: list[int] = []  # ends of the stages around
-    free = [begins]  # per depth, where the last stage there ended
+    tracks: dict[int, list[Record]] = {}
     for stage in stages:
-        depth = min(stage["depth"], len(enclosing))
-        del enclosing[depth:], free[depth + 1 :]
-        start = max(_nanoseconds(stage["start"] - origin) + shift, free[depth])
-        end = start + _nanoseconds(stage["seconds"])
-        if enclosing:
-            start, end = min(start, enclosing[-1]), min(end, enclosing[-1])
-        arguments = {name: stage[name] for name in SHOWN_OF_A_STAGE if stage.get(name)}
-        drawn.append((_complete(stage["name"], STAGE_TRACK, start, end, arguments), end))
-        enclosing.append(end)
-        free[depth] = end
-        free.append(start)
+        tracks.setdefault(_track(stage), []).append(stage)
+    for track, among in sorted(tracks.items()):
+        enclosing: list[tuple[int, int]] = []  # depths and ends of the stages around
+        free = [begins]  # per level of nesting, where the last stage there ended
+        for stage in among:
+            while enclosing and enclosing[-1][0] >= stage["depth"]:
+                enclosing.pop()
+            level = len(enclosing)
+            del free[level + 1 :]
+            start = max(_nanoseconds(stage["start"] - origin) + shift, free[level])
+            end = start + _nanoseconds(stage["seconds"])
+            if enclosing:
+                start, end = min(start, enclosing[-1][1]), min(end, enclosing[-1][1])
+            arguments = {name: stage[name] for name in SHOWN_OF_A_STAGE if stage.get(name)}
+            drawn.append((_complete(stage["name"], STAGE_TRACK + track, start, end, arguments), end))
+            enclosing.append((stage["depth"], end))
+            free[level] = end
+            free.append(start)
     return drawn, max((end for _, end in drawn), default=begins)
 
 
@@ -121,7 +133,9 @@ def _names(log: RunLog) -> list[Record]:
 
     title = f"qnewton train, {log.config.get('data')}, seed {log.config.get('seed')} (simulated clock)"
     named = [metadata("process_name", None, {"name": title})]
-    for order, (track, name) in enumerate(((STEP_TRACK, "steps"), (STAGE_TRACK, "stages"))):
+    most = max((_track(stage) for line in log.steps for stage in line.get("stages") or []), default=0)
+    beside = [(STAGE_TRACK + track, f"stages beside these, {track}") for track in range(1, most + 1)]
+    for order, (track, name) in enumerate([(STEP_TRACK, "steps"), (STAGE_TRACK, "stages"), *beside]):
         named.append(metadata("thread_name", track, {"name": name}))
         named.append(metadata("thread_sort_index", track, {"sort_index": order}))
     return named
