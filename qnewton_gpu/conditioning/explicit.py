@@ -86,8 +86,9 @@ def norm_determinant_bound(matrix: Any, backend: Backend) -> tuple[float, float]
 
     t = sqrt(1 - (N/||A||_F^2)^N det(A)^2). In logarithms: w = N ln(N/||A||_F^2) + 2 ln|det A| <= 0 by the inequality of
     the arithmetic and geometric means of the squared singular values, t = sqrt(1 - e^w), and
-    ln kappa <= ln(1 + t) - w/2, because 1 - t^2 = e^w. The kappa is inf beyond FP64, its logarithm is not, but for a
-    singular A. Equality for N = 2; beyond, every small singular value counts, not the smallest alone.
+    ln kappa <= ln(1 + t) - w/2, because 1 - t^2 = e^w; w is lowered by 16 N^2 epsilon, which rounding may have added
+    (near kappa = 1 the root makes it visible). The kappa is inf beyond FP64; its logarithm only for a singular A.
+    Equality for N = 2; beyond, every small singular value counts, not the smallest alone.
     Source: Merikoski, Urpala, Virtanen, Tam and Uhlig, Linear Algebra Appl. 254 (1997) 355, who prove it best possible.
 
     >>> import numpy as np
@@ -100,7 +101,7 @@ def norm_determinant_bound(matrix: Any, backend: Backend) -> tuple[float, float]
     _, log_determinant = backend.xp.linalg.slogdet(matrix)
     if squared == 0 or float(log_determinant) == -math.inf:
         return math.inf, math.inf
-    w = min(size * math.log(size / squared) + 2 * float(log_determinant), 0.0)
+    w = min(size * math.log(size / squared) + 2 * float(log_determinant), 0.0) - 16 * size**2 * FP64_EPSILON
     log_kappa = math.log1p(math.sqrt(-math.expm1(w))) - w / 2
     return (math.exp(log_kappa) if log_kappa < LARGEST_LOG else math.inf), log_kappa / math.log(10)
 

@@ -99,7 +99,7 @@ def test_the_norm_and_determinant_bound_never_overflows(n: int, largest: float) 
 def test_orthogonal_matrices_have_the_bound_one_but_for_rounding() -> None:
     Q = np.linalg.qr(np.random.default_rng(0).standard_normal((40, 40)))[0]
     kappa, _ = norm_determinant_bound(Q, CPU)
-    assert kappa == pytest.approx(1, abs=1e-6) and widened_for_rounding(kappa, 40) > 1
+    assert kappa == pytest.approx(1, abs=1e-5) and widened_for_rounding(kappa, 40) > 1
 
 
 @given(n=st.integers(1, 40), rank=st.integers(1, 40), damping=st.floats(1e-6, 10), seed=st.integers(0, 10**6))
