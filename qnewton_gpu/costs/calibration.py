@@ -22,9 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import QNewtonError
+from ..operators import MatrixOperator, check_memory
 from ..polynomials.cache import cache_folder
+from ..stages import stage
 from .machine import VECTOR_BYTES_OF_A_STEP, ClassicalMachine
 
 ORDERS = (64, 128, 256, 512, 1024)
@@ -73,7 +76,7 @@ def measure(
     fitted: dict[str, Any] = {"latency": latency}
     for name, (per_cube, per_square) in factorisations.items():
         fitted[f"{name}_flops"], fitted[f"{name}_half_order"] = 1 / per_cube, per_square / per_cube
-    fitted |= _sparse_lu(sparse_orders, latency) | _iterations(backend, orders, sparse_orders)
+    fitted |= _sparse_lu(sparse_orders) | _iterations(backend, orders, sparse_orders)
     if "torch" in sys.modules:
         fitted |= _graph(backend, batches) | _assembly(backend, batches)
     return ClassicalMachine(
@@ -120,12 +123,18 @@ def _factorisations(backend: Backend, orders: Sequence[int]) -> tuple[float, dic
         H = backend.asarray(A @ A.T / order + np.eye(order))
         b = backend.asarray(random.standard_normal((order, 1)))
 
-        def qr(H: Any = H, b: Any = b) -> Any:  # as solvers/classical.py does it
+        def qr(H: Any, b: Any) -> Any:
             q, r = xp.linalg.qr(H)
             return xp.linalg.solve(r, q.T @ b)
 
-        calls = (lambda H=H, b=b: backend.cholesky_solve(H, b), lambda H=H, b=b: backend.lu_solve(H, b), qr)
-        for place, (share, call) in enumerate(zip(flops.values(), calls, strict=True)):
+        calls = (backend.cholesky_solve, backend.lu_solve, qr)
+        for place, (share, solve) in enumerate(zip(flops.values(), calls, strict=True)):
+
+            def call(solve: Any = solve, H: Any = H, b: Any = b) -> Any:  # as solvers/classical.py does it
+                check_memory("calibration", 24.0 * len(H) ** 2, backend, "Use a stated machine")
+                with stage("solve", category="calibration"):
+                    return solve(H, b)
+
             amounts = [1.0, *6 * [0.0]]
             amounts[1 + 2 * place : 3 + 2 * place] = share * order**3, share * order**2
             rows.append((amounts, _seconds(backend, call)))
@@ -146,25 +155,21 @@ def _random_sparse(order: int, entries: int, seed: int = 0) -> Any:
     return matrix
 
 
-def _sparse_lu(orders: Sequence[int], latency: float) -> dict[str, float]:
+def _sparse_lu(orders: Sequence[int]) -> dict[str, float]:
     """SuperLU on the host: narrow bands, where entries count, and random matrices, where their fill does."""
     import scipy.sparse as sp
     import scipy.sparse.linalg as spla
 
-    from ..backends import select_backend
-    from ..operators import MatrixOperator
-
     host = select_backend("cpu")
-    bands = [(4 * sp.eye_array(n) + sp.eye_array(n, k=1) + sp.eye_array(n, k=-1)).tocsr() for n in orders[:2]]
-    matrices = [*bands, *(_random_sparse(n, 3) for n in (orders[0] // 2, orders[0]))]
+    ones: Any = sp.eye_array
+    bands = [(4 * ones(n) + ones(n, k=1) + ones(n, k=-1) + ones(n, k=2) + ones(n, k=-2)).tocsr() for n in orders]
     rows: Rows = []
-    for matrix in matrices:
+    for matrix in (*bands, _random_sparse(orders[0] // 2, 3), _random_sparse(orders[0], 3)):
 
         def factorise(matrix: Any = matrix) -> Any:
             return spla.splu(matrix.tocsc())
 
-        seconds = _seconds(host, factorise)
-        rows.append(([float(matrix.nnz), MatrixOperator(matrix, host).fill_flops], max(seconds - latency, 1e-9)))
+        rows.append(([float(matrix.nnz), MatrixOperator(matrix, host).fill_flops], _seconds(host, factorise)))
     entry, flop = map(float, _fit(rows))
     return {"sparse_entry_seconds": entry, "sparse_lu_flops": 1 / flop}
 
@@ -244,7 +249,7 @@ def _assembly(backend: Backend, batches: Sequence[int]) -> dict[str, float]:
             block = ((delta.transpose(1, 2) @ delta).flatten(1).T @ pairs).view(o, o, i, i).permute(0, 2, 1, 3)
             total = torch.empty(o * i, o * i, **make)
             total[index[:, None], index] = block.reshape(o * i, o * i)
-            return total
+            return total.clone()  # the damping is added to a copy
 
         written = 8.0 * (batch * (inputs**2 + outputs**2) + 2 * order**2)
         amounts = [2.0 * batch * order**2, written]

@@ -32,8 +32,7 @@ class ClassicalMachine:
     dense factorisations   latency + flops/rate (1 + half_order/N): order half_order runs at half the rate (Hockney's
                            n_1/2). flops are N^3/3 (cholesky), 2 N^3/3 (lu), 2 p^2 (q - p/3) (qr); qr_flops None:
                            lu_flops
-    sparse LU              latency + sparse_entry_seconds * stored entries + flops of the fill/sparse_lu_flops (None:
-                           lu_flops)
+    sparse LU              sparse_entry_seconds * stored entries + flops of the fill/sparse_lu_flops (None: lu_flops)
     products               the longer of flops/lu_flops and bytes/bandwidth (of a sparse matrix sparse_bandwidth);
                            through the graph of a network graph_latency + bytes/graph_bandwidth
     conjugate gradients    beside each product step_latency + 120 N bytes/vector_bandwidth
@@ -87,8 +86,8 @@ class ClassicalMachine:
         return top / (1 + half / max(order, 1))
 
     def sparse_lu_seconds(self, flops: float, entries: float) -> float:
-        """Of a sparse LU with that many stored entries, whose fill takes `flops`, latency included."""
-        return self.latency + self.sparse_entry_seconds * entries + flops / (self.sparse_lu_flops or self.lu_flops)
+        """Of a sparse LU with that many stored entries, whose fill takes `flops`."""
+        return self.sparse_entry_seconds * entries + flops / (self.sparse_lu_flops or self.lu_flops)
 
     def product_seconds(self, flops: float, bytes_moved: float, kind: str = "dense") -> float:
         """Of one product, by the "dense" or "sparse" matrix, or through the "graph" of a network."""

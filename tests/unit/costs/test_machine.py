@@ -102,9 +102,9 @@ def test_what_is_not_given_is_not_charged() -> None:
 
 def test_what_is_given_is_charged() -> None:
     machine = ClassicalMachine(
-        "x", 1e10, 2e10, 1e9, latency=0.5, assembly_flops=4e10, table_bandwidth=1e10, sparse_lu_flops=1e9,
+        "x", 1e10, 2e10, 1e9, assembly_flops=4e10, table_bandwidth=1e10, sparse_lu_flops=1e9,
         sparse_entry_seconds=1e-6, step_latency=0.125, vector_bandwidth=1.2e10,
     )  # fmt: skip
     assert machine.step_seconds(10**7) == pytest.approx(0.125 + 0.1)  # 120 bytes an unknown
     assert machine.assembly_seconds(4e10, 2e10, rate=1e10) == 3
-    assert machine.sparse_lu_seconds(2e9, entries=10**6) == 3.5
+    assert machine.sparse_lu_seconds(2e9, entries=10**6) == 3
