@@ -173,7 +173,9 @@ def table(runs: list[list[Step]]) -> str:
 def assumptions(model: qn.CostModel) -> str:
     said = [*model.hardware.assumptions(), f"success probability {FIRST_SUCCESS_PROBABILITY:g}, residual 1e-2"]
     said = [line for line in said if "QRAM" not in line]  # the columns say which access
-    machine = f"LU {model.classical.lu_flops / 1e9:g} GFLOP/s ({model.classical.name})"
+    classical = model.classical
+    dense, sparse = classical.lu_flops / 1e9, (classical.sparse_lu_flops or classical.lu_flops) / 1e9
+    machine = f"LU {dense:g} GFLOP/s, {sparse:g} on the fill of a sparse matrix ({classical.name})"
     return f"Projected, nothing of it measured: {'; '.join(said)}; {machine}."
 
 
@@ -189,7 +191,7 @@ def verdict(runs: list[list[Step]]) -> list[str]:
             what = (
                 "no pruned matrix is faster than the exact one"
                 if best == "exact"
-                else f"{best} is {gain:.2g} times as fast"
+                else f"{best} is {gain:.2f} times as fast"
             )
             lines.append(f"{said}, to 95 %: exact {spent['exact']:.2e} s projected; {what}.")
     return lines
