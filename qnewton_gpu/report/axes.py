@@ -26,7 +26,7 @@ def plain(value: float) -> str:
 
 def log_axis(axes: Any, values: Values) -> None:
     """A logarithmic y axis around these values, with labels between the decades where there are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     positive = [value for value in values if value is not None and value > 0]
     if not positive:
@@ -43,10 +43,26 @@ def log_axis(axes: Any, values: Values) -> None:
         axes.set_yticks(sorted({min(positive), max(positive)}), minor=False)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
         return
+    _log_ticks(axes.yaxis, low, high)
+
+
+def log_square(axes: Any, values: Sequence[float]) -> None:
+    """Two logarithmic axes of one range around these positive values, at least a factor 4 wide."""
+    from matplotlib.ticker import NullLocator
+
+    log_axis(axes, [min(values) / 2, max(values) * 2])
+    axes.set(xscale="log", xlim=axes.get_ylim())
+    axes.xaxis.set_minor_locator(NullLocator())
+    _log_ticks(axes.xaxis, *axes.get_ylim())
+
+
+def _log_ticks(axis: Any, low: float, high: float) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
     decades = math.log10(high / low)
     subdivisions = (1, 2, 5) if decades < 2.2 else (1,)
-    axes.yaxis.set_major_locator(LogLocator(subs=subdivisions, numticks=9))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axis.set_major_locator(LogLocator(subs=subdivisions, numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
 def integer_steps(axes: Any, steps: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..costs import ClassicalMachine, CostModel, Hardware
 from ..errors import QNewtonError, RunFolderError
 from ..runfolder import RunFolder
+from ..solvers import CLASSICAL
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -47,9 +48,26 @@ class LoggedSystem:
         """A fallback was needed, or nothing solved it."""
         return bool(self.record.get("fallbacks")) or not self.solved
 
+    @property
+    def planned_by(self) -> str:
+        """The solver or formula whose prediction decided; logs of former versions do not say it."""
+        return str(self.record.get("planned_by") or self.chosen)
+
+    @property
+    def conditioning_steps(self) -> list[Record]:
+        """What was done to the matrix, a record with `text` for each step; the last one knows kappa and d."""
+        steps = [dict(s) if isinstance(s, dict) else {"text": str(s)} for s in self.record.get("conditioning") or []]
+        if steps:
+            steps[-1] = {"kappa": self.kappa, "row_nonzeros": self.row_sparsity, **steps[-1]}
+        return steps
+
     def costs(self, honest: bool) -> dict[str, Record]:
         """Predicted cost of every solver in one of the two comparisons."""
         return self.record.get("honest_predicted" if honest else "predicted") or {}
+
+    @property
+    def all_costs(self) -> list[Record]:
+        return [cost for honest in (False, True) for cost in self.costs(honest).values()]
 
     def projected(self, solver: str, honest: bool) -> float | None:
         """Predicted projected seconds of a solver; None where it cannot solve this system."""
@@ -100,9 +118,13 @@ class RunLog:
 
     @cached_property
     def solvers(self) -> list[str]:
-        """Every solver that was predicted or used, the quantum ones first."""
+        """Every solver and formula predicted or used: quantum before classical, candidates of the run first."""
         names = dict.fromkeys(name for s in self.systems for name in (*s.costs(False), *s.costs(True), s.chosen))
-        return sorted(names, key=lambda name: (name not in ("qsvt", "lu"), name != "qsvt"))
+        return sorted(names, key=lambda name: (name in CLASSICAL, name not in self.model.candidates))
+
+    def predicted_solvers(self, honest: bool) -> list[str]:
+        """Those of `solvers` that have a finite prediction in that comparison for any system."""
+        return [name for name in self.solvers if any(s.projected(name, honest) is not None for s in self.systems)]
 
     @property
     def chosen_freely(self) -> bool:
@@ -119,6 +141,20 @@ class RunLog:
         """Name, whether it is the honest one, and its machines: the one that decided, then the honest one."""
         decided = (self.comparison, False, self.model)
         return [decided] if self.comparison == "honest" else [decided, ("honest", True, self.model.honest())]
+
+    @property
+    def reconditioned(self) -> list[LoggedSystem]:
+        """Systems that more was done to than one step, damping."""
+        return [system for system in self.systems if len(system.conditioning_steps) > 1]
+
+    @cached_property
+    def shared_steps(self) -> list[int]:
+        """Places of the steps whose several systems shared the two machines, by a schedule of finite length."""
+        return [
+            place
+            for place, line in enumerate(self.steps)
+            if len(self.by_step[place]) > 1 and number((line.get("schedule") or {}).get("projected_seconds"))
+        ]
 
     @property
     def rejected(self) -> int:
@@ -164,14 +200,17 @@ class RunLog:
 
 
 def _own_seconds(stages: Sequence[Record]) -> dict[str, float]:
+    """On each track by itself: what runs beside a stage is no part of it."""
     own: dict[str, float] = {}
-    enclosing: list[str] = []
+    tracks: dict[int, list[Record]] = {}
     for entry in sorted(stages, key=lambda stage: (stage["start"], stage["depth"])):
-        del enclosing[entry["depth"] :]
+        enclosing = tracks.setdefault(entry.get("track") or 0, [])
+        while enclosing and enclosing[-1]["depth"] >= entry["depth"]:
+            enclosing.pop()
         if enclosing:
-            own[enclosing[-1]] -= entry["seconds"]
+            own[enclosing[-1]["name"]] -= entry["seconds"]
         own[entry["name"]] = own.get(entry["name"], 0.0) + entry["seconds"]
-        enclosing.append(entry["name"])
+        enclosing.append(entry)
     return {name: max(0.0, seconds) for name, seconds in own.items()}
 
 

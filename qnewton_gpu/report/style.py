@@ -23,8 +23,12 @@ PALETTE = {
 SENTINELS = {name: f"#0101{index + 16:02x}" for index, name in enumerate(PALETTE)}
 """Figures are drawn in these colours, which the page then replaces by its variables: one figure serves both grounds."""
 
-SOLVER_LOOKS = {"qsvt": ("vermillion", "o"), "lu": ("blue", "s"), "cholesky": ("green", "^"), "cg": ("purple", "D")}
-OTHER_LOOKS = (("amber", "v"), ("sky", "P"), ("slate", "X"))
+SOLVER_LOOKS = {
+    "qsvt": ("vermillion", "o"), "kernel_reflection": ("amber", "v"), "jennings": ("ink", "p"),
+    "jennings_released_code": ("ink", "*"),
+    "lu": ("blue", "s"), "cholesky": ("green", "^"), "cg": ("purple", "D"), "qr": ("sky", "P"),
+}  # fmt: skip
+OTHER_LOOKS = (("slate", "X"), ("slate", "<"), ("slate", ">"))
 STAGE_COLOURS = ("sky", "blue", "green", "amber", "slate", "vermillion", "purple", "ink")
 
 
@@ -40,6 +44,19 @@ def clock(name: str) -> str:
 
 def solver_badge(name: str) -> str:
     return f'<span class="solver" style="--c:var(--{solver_look(name)[0]})">{escape(name)}</span>'
+
+
+def section(title: str, *parts: str) -> str:
+    return f"<section>\n<h2>{title}</h2>\n" + "\n".join(parts) + "\n</section>"
+
+
+def framed(drawing: str, caption: str, kind: str = "") -> str:
+    """A figure with its caption; kind "half" is no wider than one panel of two."""
+    return f"<figure{kind and f' class={kind}'}>{drawing}<figcaption>{caption}</figcaption></figure>"
+
+
+def plural(number_of: int, noun: str) -> str:
+    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
 
 
 def _variables(index: int) -> str:
@@ -67,6 +84,7 @@ p{margin:.3rem 0 .7rem;max-width:60rem}
 .options dt{color:var(--muted);flex:0 0 6rem}
 .options dd{margin:0;overflow-wrap:anywhere}
 figure{margin:.6rem 0 1rem;break-inside:avoid}
+figure.half{max-width:38rem}
 svg{width:100%;height:auto;display:block}
 svg text{font-family:system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif!important}
 .scroll{overflow:auto;max-height:60rem;border:1px solid var(--line);border-radius:.4rem;margin:.4rem 0 .8rem}

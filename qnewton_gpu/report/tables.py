@@ -85,8 +85,8 @@ def _choice(system: LoggedSystem) -> Row:
     why += "".join(f'<span class="small"><b>Fallback:</b> {said(text)}</span>' for text in system.fallbacks or [])
     if not system.solved:
         why += f'<span class="small"><b>Not solved, {said(system.status)}:</b> {said(system.message)}</span>'
-    if system.conditioning:
-        why += f'<span class="small">{escape("; ".join(map(str, system.conditioning)))}</span>'
+    if len(system.conditioning_steps) == 1:  # more of them have a table of their own
+        why += f'<span class="small">{said(system.conditioning_steps[0].get("text"))}</span>'
     honest = solver_badge(str(system.honest_solver)) if system.honest_solver else "–"
     cells = [
         *_place(system)[:1],
@@ -115,12 +115,32 @@ def _cross_check(check: Record | None) -> str:
     return f'<span class="small">checked in {escape(str(check.get("mode")))}: {found}</span>'
 
 
+def conditioning_steps(log: RunLog) -> str:
+    """What each step of conditioning did to kappa, d, alpha and the Newton step, as far as the log tells."""
+    systems = log.reconditioned
+    shown = thin(systems, MAX_ROWS // 4)
+    known = {key for system in shown for step in system.conditioning_steps for key in step}
+    headers = {"alpha": "#α", "angle": "#angle to the<br>exact step, °"}
+    optional = {key: header for key, header in headers.items() if key in known}
+    rows: list[Row] = []
+    for system in shown:
+        place = _place(system)
+        for step in system.conditioning_steps:
+            kappa = figure_of(step["kappa"], missing="∞") if "kappa" in step else ""
+            cells = [kappa, count(step["row_nonzeros"]) if "row_nonzeros" in step else ""]
+            cells += [figure_of(step.get(key)) for key in optional]
+            rows.append(("", [*place, said(step.get("text") or step.get("name")), *cells]))
+            place = ["", ""]
+    thinned = f"Thinned: {len(shown)} of {len(systems):,} systems are shown." if len(shown) < len(systems) else ""
+    return table(["#step", "=system", "~what was done", "#κ", "#d", *optional.values()], rows, thinned)
+
+
 def solver_costs(log: RunLog) -> str:
     """Projected seconds of every solver for every system, the choice of each comparison in bold."""
     shown, caption = _shown(log, lambda s: s.troubled)
     headers = ["#step", "=system"]
-    for name, _, model in log.comparisons:
-        for solver in log.solvers:
+    for name, honest, model in log.comparisons:
+        for solver in log.predicted_solvers(honest):
             candidate = solver if solver in model.candidates else f"({solver})"
             headers.append(f"#{escape(name)}<br>{escape(candidate)}, s<br>{PROJECTED}")
     rows = []
@@ -128,7 +148,7 @@ def solver_costs(log: RunLog) -> str:
         cells = _place(system)
         for _, honest, _ in log.comparisons:
             taken = system.honest_solver if honest else system.chosen
-            for solver in log.solvers:
+            for solver in log.predicted_solvers(honest):
                 seconds = figure_of(system.projected(solver, honest), missing="∞")
                 cells.append(f"<b>{seconds}</b>" if solver == taken else seconds)
         rows.append(("", cells))
@@ -139,26 +159,32 @@ def quantum_factors(log: RunLog) -> str:
     """What the projected seconds of the quantum solver are the product of."""
     shown, caption = _shown(log, lambda s: s.troubled)
     headers = [
-        "#step", "=system", "comparison", "#rounds", "#columns",
+        "#step", "=system", "comparison", "solver", "#rounds", "#columns",
         "#success<br>prob. of<br>the plan", "#repe-<br>titions",
         "#readout", "#queries",
         "#depth of<br>a query,<br>gates", "#prepa-<br>ration,<br>gates", "#gate<br>time, s,<br>stated",
         f"#{PROJECTED}<br>s",
     ]  # fmt: skip
-    rows = []
+    searched = any("search_queries" in (c.get("factors") or {}) for s in shown for c in s.all_costs)
+    if searched:
+        headers[-2:-2] = ["#search<br>queries", "#search<br>runs"]
+    rows: list[Row] = []
     for system in shown:
-        for index, (name, honest, _) in enumerate(log.comparisons):
-            for solver, cost in system.costs(honest).items():
-                factors = cost.get("factors") or {}
-                if "gate_time" in factors:
-                    rows.append(_factors(system, solver, name, cost, factors, first=index == 0))
+        place = _place(system)
+        for name, honest, model in log.comparisons:
+            # who competes in it, and who was run
+            for solver in (s for s in log.solvers if s in (*model.quantum_candidates, system.chosen)):
+                cost = system.costs(honest).get(solver, {})
+                if "gate_time" in (cost.get("factors") or {}):
+                    rows.append(("", [*place, escape(name), solver_badge(solver), *_factors(cost, searched)]))
+                    place = ["", ""]
     return table(headers, rows, caption)
 
 
-def _factors(system: LoggedSystem, solver: str, comparison: str, cost: Record, factors: Record, *, first: bool) -> Row:
-    return "", [
-        *(_place(system) if first else ("", "")),
-        escape(comparison if solver == "qsvt" else f"{comparison}, {solver}"),
+def _factors(cost: Record, searched: bool) -> list[str]:
+    factors = cost["factors"]
+    search = [count(factors.get("search_queries")), count(factors.get("search_runs"))] if searched else []
+    return [
         count(factors.get("rounds")),
         count(factors.get("columns")),
         figure_of(factors.get("success_probability")),
@@ -167,6 +193,7 @@ def _factors(system: LoggedSystem, solver: str, comparison: str, cost: Record, f
         count(factors.get("queries")),
         figure_of(factors.get("depth"), ".4g"),
         figure_of(factors.get("preparation"), ".4g"),
+        *search,
         figure_of(factors.get("gate_time")),
         figure_of(cost.get("projected_seconds"), missing="∞"),
     ]
@@ -215,6 +242,7 @@ __all__ = [
     "PROJECTED",
     "SIMULATED",
     "choices",
+    "conditioning_steps",
     "count",
     "figure_of",
     "ledger",
