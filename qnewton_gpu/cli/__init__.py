@@ -15,6 +15,7 @@ COMMANDS = {
     "solve": "solve one linear system from files",
     "estimate": "predict what every solver would cost, without solving",
     "report": "rebuild report.html and timeline.json of a run folder",
+    "reproduce": "run the experiments of the Q-Newton paper again and set its claims beside what is measured",
     "doctor": "what this machine can run, and what installs the rest",
 }
 USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
