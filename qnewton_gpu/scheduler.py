@@ -17,7 +17,7 @@ from .costs import CostModel
 from .encodings import ENCODINGS, WITH_GATES
 from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
 from .noise import Noise
-from .planning.plan import Plan, barred_by_queries, make_plan, margin, predict_all
+from .planning.plan import Plan, beyond_queries, make_plan, margin, predict_all
 from .planning.schedule import ASKED, SCHEDULES, Schedule, make_schedule
 from .readout import Readout, as_readout
 from .simulation import RegisterBudget, check_mode
@@ -126,8 +126,8 @@ class Scheduler:
                 for model in (self.model, self.model.honest())
             )
             limit: Any = self._options["max_queries"]
-            barred = barred_by_queries(costs, self.model.quantum_candidates, limit)
-            plan = make_plan(costs, honest, self.model, barred)
+            handicaps = beyond_queries(costs, self.model.quantum_candidates, limit)
+            plan = make_plan(costs, honest, self.model, handicaps)
         if asked is None:
             return plan
         others = [name for name in self.model.candidates if name != asked]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..backends.base import Backend
 from ..costs import Cost, CostModel
@@ -14,14 +15,20 @@ from ..solvers import LinearSystem, Predictor, runs_as
 Costs = Mapping[str, Cost]
 
 
+class Handicap(NamedTuple):
+    """A factor on the cost of a candidate that counts when candidates are compared, and nowhere else; and why."""
+
+    factor: float
+    why: str
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which solver runs a system, what every candidate is predicted to cost (projected seconds), and why.
 
     `planned_by` is the candidate that decided: the solver itself, or a formula that it stands in for. `margin` is what
     the next best candidate costs over it. The break-even gate times are those at which the best quantum candidate of
-    the comparison would take as long as the best classical one. `barred` are candidates that were left out, because
-    what runs them could not come to its end, with the reasons.
+    the comparison would take as long as the best classical one.
     """
 
     solver: str
@@ -34,7 +41,11 @@ class Plan:
     break_even_gate_time: float
     honest_break_even_gate_time: float
     fallbacks: list[str] = field(default_factory=list)
-    barred: dict[str, str] = field(default_factory=dict)
+    handicaps: dict[str, Handicap] = field(default_factory=dict)
+
+    def weighed(self, name: str) -> float:
+        """The projected seconds of a candidate as they count when candidates are compared."""
+        return weighed(self.costs, self.handicaps, name)
 
 
 def predict_all(
@@ -64,41 +75,53 @@ def cheapest(costs: Costs, names: Iterable[str]) -> str:
     return min(names, key=lambda name: costs[name].seconds)
 
 
-def barred_by_queries(costs: Costs, names: Iterable[str], max_queries: int) -> dict[str, str]:
-    """Candidates whose circuits would exceed `max_queries`, and why they are left out."""
-    barred = {}
+def weighed(costs: Costs, handicaps: Mapping[str, Handicap], name: str) -> float:
+    return costs[name].seconds * (handicaps[name].factor if name in handicaps else 1.0)
+
+
+def beyond_queries(costs: Costs, names: Iterable[str], max_queries: int) -> dict[str, Handicap]:
+    """Leaves out the candidates whose circuits would exceed `max_queries`."""
+    handicaps = {}
     for name in names:
         factors = costs[runs_as(name)].factors
         needed = factors.get("rounds", 0.0) * factors.get("queries", 0.0) + factors.get("search_queries", 0.0)
         if needed > max_queries:
-            barred[name] = f"{name} is left out: {needed:.3g} queries would be simulated, max_queries is {max_queries}"
-    return barred
+            why = f"{name} is left out: {needed:.3g} queries would be simulated, max_queries is {max_queries}"
+            handicaps[name] = Handicap(math.inf, why)
+    return handicaps
 
 
-def make_plan(costs: dict[str, Cost], honest: dict[str, Cost], model: CostModel, barred: dict[str, str]) -> Plan:
-    """The argmin over the candidates of the comparison that are not barred, with the reason in words."""
-    ranked = sorted(model.candidates, key=lambda name: (name in barred, costs[name].seconds))
+def make_plan(
+    costs: dict[str, Cost], honest: dict[str, Cost], model: CostModel, handicaps: dict[str, Handicap] | None = None
+) -> Plan:
+    """The argmin over the candidates of the comparison, each with its handicap, and the reason in words."""
+    handicaps, honest_model = handicaps or {}, model.honest()
+    ranked = sorted(model.candidates, key=lambda name: (weighed(costs, handicaps, name), costs[name].seconds))
     best, second = ranked[0], ranked[1]
-    reason = (
-        f"{best} {costs[best].seconds:.2e} s against {second} {costs[second].seconds:.2e} s, projected, "
-        f"{model.comparison} comparison"
-    )
-    solver = runs_as(best)
-    if solver != best:
-        reason += f"; {best} is a formula, and {solver} stands in for it"
-    honest_model = model.honest()
+    said = f"{_said(costs[best])} against {_said(costs[second])}, projected, {model.comparison} comparison"
+    passed_over = [why for name, (_, why) in handicaps.items() if costs[name].seconds < costs[best].seconds]
     return Plan(
-        solver=solver,
+        solver=runs_as(best),
         planned_by=best,
-        reason="; ".join([reason, *barred.values()]),
+        reason="; ".join([said, *stand_in(best), *passed_over]),
         costs=costs,
         margin=margin(costs, best, ranked[1:]),
         honest_solver=cheapest(honest, honest_model.candidates),
         honest_costs=honest,
         break_even_gate_time=break_even(model, costs),
         honest_break_even_gate_time=break_even(honest_model, honest),
-        barred=barred,
+        handicaps=handicaps,
     )
+
+
+def stand_in(name: str) -> list[str]:
+    """The sentence that says who runs what a formula wins."""
+    return [f"{name} is a formula, and {runs_as(name)} stands in for it"] if runs_as(name) != name else []
+
+
+def _said(cost: Cost) -> str:
+    correction = cost.factors.get("correction", 1.0)
+    return f"{cost.solver} {cost.seconds:.2e} s" + (f" (corrected x{correction:.3g})" if correction != 1 else "")
 
 
 def margin(costs: Costs, name: str, others: Iterable[str]) -> float:
@@ -110,4 +133,7 @@ def margin(costs: Costs, name: str, others: Iterable[str]) -> float:
 def break_even(model: CostModel, costs: Costs) -> float:
     """The gate time at which the best quantum candidate takes as long as the best classical one; 0 where none would."""
     classical = min(costs[name].seconds for name in model.classical_candidates)
-    return max(model.break_even_gate_time(costs[name], classical) for name in model.quantum_candidates)
+    return max(
+        model.break_even_gate_time(costs[name], classical / costs[name].factors.get("correction", 1.0))
+        for name in model.quantum_candidates
+    )

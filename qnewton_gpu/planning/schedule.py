@@ -10,8 +10,8 @@ import numpy as np
 
 from ..costs import CostModel
 from ..solvers import CLASSICAL, runs_as
-from .makespan import Makespan, minimum_makespan, paper_rule
-from .plan import Plan, cheapest, margin
+from .makespan import minimum_makespan, paper_rule
+from .plan import Plan, margin, stand_in
 
 MACHINES = ("classical", "quantum")
 SCHEDULES = ("makespan", "paper")
@@ -42,52 +42,52 @@ def make_schedule(plans: Sequence[Plan], model: CostModel, rule: str) -> Schedul
     A machine is taken to be as fast as the best candidate of the comparison on it. Systems that neither machine can
     serve keep their plans and take part in no sum.
     """
-    best = [
-        tuple(_best(plan, names) for names in (model.classical_candidates, model.quantum_candidates)) for plan in plans
-    ]
-    seconds = np.array([[s for _, s in pair] for pair in best])
+    best = [[_best(plan, names) for names in (model.classical_candidates, model.quantum_candidates)] for plan in plans]
+    seconds = np.array([[plan.costs[name].seconds for name in pair] for plan, pair in zip(plans, best, strict=True)])
+    weighed = np.array([[plan.weighed(name) for name in pair] for plan, pair in zip(plans, best, strict=True)])
+    seconds[np.isinf(weighed)] = math.inf
     served = np.isfinite(seconds).any(axis=1)
     if not served.any():
         return Schedule(list(plans), rule, ["none"] * len(plans), math.inf, math.inf, math.inf, "no machine serves")
     paper = paper_rule(seconds[served])
     if rule == ASKED:
         machines = [MACHINES[plan.planned_by not in CLASSICAL] for plan in plans]
-        loads = [
-            sum(p.costs[p.planned_by].seconds for p, on in zip(plans, machines, strict=True) if on == machine)
-            for machine in MACHINES
-        ]
-        return Schedule(list(plans), rule, machines, max(loads), paper.seconds, paper.lower_bound, ASKED)
-    found = minimum_makespan(seconds[served]) if rule == "makespan" and len(plans) > 1 else paper
+        ends = _ends([plan.costs[plan.planned_by].seconds for plan in plans], machines)
+        return Schedule(list(plans), rule, machines, ends, paper.seconds, paper.lower_bound, ASKED)
+    find = minimum_makespan if rule == "makespan" and len(plans) > 1 else paper_rule
+    found = find(weighed[served])
     taken = iter(found.machines)
     places = [next(taken) if able else None for able in served]
+    machines = ["none" if place is None else MACHINES[place] for place in places]
+    ends = _ends([math.nan if p is None else row[p] for row, p in zip(seconds, places, strict=True)], machines)
+    moved = f"so that all systems of the step are done in {ends:.2e} s instead of {paper.seconds:.2e} s, projected"
     return Schedule(
         plans=[
-            plan if place is None else _on(plan, pair[place][0], model, found, paper)
+            plan if place is None else _on(plan, pair[place], model, moved)
             for plan, pair, place in zip(plans, best, places, strict=True)
         ],
         rule=rule,
-        machines=["none" if place is None else MACHINES[place] for place in places],
-        projected_seconds=found.seconds,
+        machines=machines,
+        projected_seconds=ends,
         paper_rule_seconds=paper.seconds,
-        lower_bound=found.lower_bound,
+        lower_bound=find(seconds[served]).lower_bound if (seconds != weighed).any() else found.lower_bound,
         method=found.method,
     )
 
 
-def _best(plan: Plan, names: tuple[str, ...]) -> tuple[str, float]:
-    """The cheapest of these candidates that is not barred, and its projected seconds; infinite where none is left."""
-    able = [name for name in names if name not in plan.barred]
-    name = cheapest(plan.costs, able or names)
-    return name, plan.costs[name].seconds if able else math.inf
+def _ends(seconds: Sequence[float], machines: Sequence[str]) -> float:
+    """When the later of the two machines is done."""
+    return max(sum(s for s, on in zip(seconds, machines, strict=True) if on == machine) for machine in MACHINES)
 
 
-def _on(plan: Plan, name: str, model: CostModel, found: Makespan, paper: Makespan) -> Plan:
+def _best(plan: Plan, names: tuple[str, ...]) -> str:
+    return min(names, key=lambda name: (plan.weighed(name), plan.costs[name].seconds))
+
+
+def _on(plan: Plan, name: str, model: CostModel, moved: str) -> Plan:
     """The plan with this candidate, and the reason where another one would be cheaper alone."""
     if name == plan.planned_by:
         return plan
-    reason = (
-        f"{name} {plan.costs[name].seconds:.2e} s, so that all systems of the step are done in {found.seconds:.2e} s "
-        f"instead of {paper.seconds:.2e} s, projected; alone: {plan.reason}"
-    )
+    reason = "; ".join([f"{name} {plan.costs[name].seconds:.2e} s, {moved}", *stand_in(name), f"alone: {plan.reason}"])
     others = [other for other in model.candidates if other != name]
     return replace(plan, solver=runs_as(name), planned_by=name, reason=reason, margin=margin(plan.costs, name, others))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qnewton_gpu.costs import Cost, CostModel
-from qnewton_gpu.planning.plan import Plan, barred_by_queries, make_plan, margin
+from qnewton_gpu.planning.plan import Plan, beyond_queries, make_plan, margin
 from qnewton_gpu.planning.schedule import ASKED, make_schedule
 
 IDEAL = CostModel()
@@ -29,8 +29,8 @@ def cost(name: str, seconds: float, queries: float = 100.0) -> Cost:
 def plan_of(quantum: float, classical: float, queries: float = 100.0, model: CostModel = IDEAL) -> Plan:
     costs = {name: cost(name, classical) for name in ("cholesky", "lu", "cg", "qr")}
     costs |= {name: cost(name, quantum, queries) for name in ("qsvt", "kernel_reflection")}
-    barred = barred_by_queries(costs, model.quantum_candidates, 1000)
-    return make_plan(costs, {name: costs[name] for name in HONEST}, model, barred)
+    handicaps = beyond_queries(costs, model.quantum_candidates, 1000)
+    return make_plan(costs, {name: costs[name] for name in HONEST}, model, handicaps)
 
 
 def test_the_cheapest_wins_by_its_margin() -> None:
