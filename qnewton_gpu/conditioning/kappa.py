@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import CombinationError, ParameterError, UnknownNameError
 from ..operators import GramOperator, MatrixOperator, Operator, as_symmetric, check_memory
@@ -15,7 +14,7 @@ from .block_power import block_power
 from .bounds import SpectrumBounds, rounding
 from .damping import add_to_diagonal
 from .explicit import frobenius_bound, hager_higham, norm_determinant_bound, widened_for_rounding
-from .spectrum import both_ends, by_lobpcg, norm_bound, semidefinite_bounds
+from .spectrum import backend_of, both_ends, by_lobpcg, norm_bound, semidefinite_bounds
 
 SHIFTED_POWER_COLUMNS, SHIFTED_POWER_PRODUCTS = 8, 100
 
@@ -139,6 +138,7 @@ ESTIMATORS: dict[str, Callable[[_Damped], KappaEstimate]] = {
 }
 NEED_DAMPING = ("lanczos_known_damping", "power_known_damping", "frobenius")
 NEED_SEMIDEFINITE = (*NEED_DAMPING, "shifted_power")
+NEED_ARRAY = ("frobenius", "hager_higham", "norm_determinant")
 
 
 def kappa_estimates(
@@ -167,7 +167,7 @@ def kappa_estimates(
     """
     if not (math.isfinite(damping) and damping >= 0):
         raise ParameterError("damping", f"{damping!r} is not a finite number >= 0", "Use 0 for none")
-    backend = select_backend(backend)
+    backend = backend_of(operator, backend)
     H = as_symmetric(operator, backend)
     floor = damping if semidefinite else None
     if isinstance(H, GramOperator):

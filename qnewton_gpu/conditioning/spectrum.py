@@ -80,7 +80,7 @@ def estimate_spectrum(
     if not (math.isfinite(damping) and damping >= 0):
         raise ParameterError("damping", f"{damping!r} is not a finite number >= 0", "Use 0 for none")
     _check_method(method)
-    backend = select_backend(backend)
+    backend = backend_of(operator, backend)
     H = as_operator(operator, backend)
     if method == "lobpcg" and not H.symmetric:
         remedy = 'Use "lanczos", which bidiagonalises A'
@@ -215,6 +215,11 @@ def by_lobpcg(H: Any, damping: float, backend: Backend, seed: int) -> SpectrumBo
         smallest_nonzero=float(nonzero.min()) if len(nonzero) else None,
         negative=negative,
     )
+
+
+def backend_of(operator: Any, backend: str | Backend) -> Backend:
+    """The backend asked for; "auto" is that of an operator which was made on one already."""
+    return select_backend(operator.backend if backend == "auto" and isinstance(operator, Operator) else backend)
 
 
 def _check_method(method: str) -> None:

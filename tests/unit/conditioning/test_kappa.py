@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import qnewton_gpu as qn
 from qnewton_gpu.conditioning import KappaEstimate, kappa_estimates
 from qnewton_gpu.conditioning.kappa import ESTIMATORS, NEED_DAMPING, NEED_SEMIDEFINITE
 from qnewton_gpu.errors import CombinationError, NotEnoughMemoryError, ParameterError, ShapeError, UnknownNameError
+from qnewton_gpu.operators import as_operator
 from qnewton_gpu.operators.kronecker import KroneckerOperator
 
 N = 256
@@ -114,6 +118,32 @@ def test_rehearsal_on_the_gpu_backend_gives_the_same_estimates() -> None:
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.log10_kappa == pytest.approx(theirs.log10_kappa, rel=1e-6), ours.method
         assert (ours.matvecs, ours.certified) == (theirs.matvecs, theirs.certified), ours.method
+
+
+@pytest.mark.parametrize("method", ["auto", "lobpcg"])
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_rehearsal_of_an_operator_on_the_gpu_is_estimated_there(kind: str, method: str) -> None:
+    """Also where "auto" means the CPU."""
+    H = np.diag(np.linspace(1.0, 3.0, 150))
+    expected = qn.estimate_spectrum(H, backend="cpu", method=method)
+    with rehearse() as backend:
+        operator = as_operator(sp.csr_array(H) if kind == "sparse" else H, backend)
+        bounds = qn.estimate_spectrum(operator, method=method)
+        names = ["lanczos_both_ends", "lobpcg", "hager_higham"]
+        found = kappa_estimates(operator, damping=1.0, methods=names)
+    assert (bounds.lower, bounds.upper) == pytest.approx((expected.lower, expected.upper), rel=1e-9)
+    assert [e.kappa for e in found] == pytest.approx([2.0, 2.0, 2.0], rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_example_prints_the_estimators_side_by_side(tmp_path: Path) -> None:
+    script = Path(__file__).parents[3] / "examples" / "how_large_is_kappa.py"
+    command = [sys.executable, str(script), "--steps", "0", "--plot", str(tmp_path / "kappa.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    assert done.stdout.count("true kappa") >= 5
+    for name in ESTIMATORS:
+        assert done.stdout.count(f"  {name} ") >= 4, name
+    assert (tmp_path / "kappa.png").stat().st_size > 10_000
 
 
 def test_bad_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
