@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import textwrap
+import time
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
     rows = [*_packages(), *_machine()]
     if all(state != "missing" for _, state, _ in rows):
-        rows += [*_data(), *_cache(), *_self_test()]
+        rows += [*_data(), *_cache(), *_calibration(), *_self_test()]
     print(table(("what", "state", "remark"), _wrapped(rows)))
     return 0 if all(state not in ("missing", "failed") for _, state, _ in rows) else 1
 
@@ -104,6 +105,29 @@ def _cache() -> Iterator[tuple[str, str, str]]:
     writable = os.access(place, os.W_OK)
     remark = "" if writable else "set QNEWTON_CACHE_DIR to a folder that can be written"
     yield "phase cache", f"{entries} entries" if writable else "read-only", remark or str(folder)
+
+
+def _calibration() -> Iterator[tuple[str, str, str]]:
+    """What `qnewton train --calibrate` would take from the cache."""
+    from ..backends import select_backend
+    from ..costs.calibration import cached
+    from ..errors import QNewtonError
+    from .machines import age
+
+    try:
+        backend = select_backend("auto")
+    except QNewtonError:  # said further up
+        backend = select_backend("cpu")
+    machine = cached(backend)
+    if machine is None:
+        yield "calibration", "none yet", "--calibrate measures this machine for predictions (a few seconds)"
+    else:
+        rates = f"Cholesky {machine.cholesky_flops / 1e9:.3g} and LU {machine.lu_flops / 1e9:.3g} GFLOP/s"
+        yield (
+            "calibration",
+            "ready",
+            f"of {age(time.time() - machine.measured_at)} ago: {rates}; --recalibrate renews it",
+        )
 
 
 def _self_test() -> Iterator[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +26,15 @@ SOLVER_HELP = (
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the machines that projected seconds belong to")
-    group.add_argument("--gate-time", type=float, default=1e-7, metavar="SECONDS", help="of one logical gate")
+    group.add_argument("--gate-time", type=float, default=1e-7, metavar="SECONDS", help="of one gate of the level")
+    group.add_argument("--level", default="logical", help="of these gates: logical, or physical (surface code)")
+    group.add_argument(
+        "--physical-error", type=float, default=1e-3, metavar="P", help="of a physical gate, below the threshold 1e-2"
+    )
+    group.add_argument(
+        "--factories", type=int, default=None, metavar="K", help="of T states; default: never waited for"
+    )
+    group.add_argument("--parallel", type=int, default=1, metavar="K", help="processors that share independent runs")
     group.add_argument(
         "--access", default="qram", help="qram: a query takes log2(N)^2 gates; qrom: one for each stored entry"
     )
@@ -34,11 +43,19 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--comparison",
-        default="paper",
-        help="paper: LU against the circuit alone; honest: best classical, readout charged",
+        default="ideal",
+        help="ideal: the circuit against LU; paper: the formula it plans with against LU; released-code: the same with "
+        "its error; honest: best against best, all charged",
     )
-    group.add_argument("--machine", default="reference", help="classical machine: a shipped name or a JSON file")
-    group.add_argument("--calibrate", action="store_true", help="measure this machine and use it as the classical one")
+    group.add_argument(
+        "--machine", default="reference", help="classical machine: reference, h100, server64, or a JSON file"
+    )
+    group.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="this machine is the classical one: as measured before, or now at first",
+    )
+    group.add_argument("--recalibrate", action="store_true", help="the same, measured anew")
 
 
 def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,16 +128,29 @@ def budget_from(options: argparse.Namespace) -> RegisterBudget:
 def hardware_from(options: argparse.Namespace) -> Hardware:
     from ..costs import Hardware
 
-    return Hardware(gate_time=options.gate_time, access=options.access, readout=options.charge_readout)
+    return Hardware(
+        gate_time=options.gate_time,
+        access=options.access,
+        readout=options.charge_readout,
+        level=options.level,
+        physical_error=options.physical_error,
+        factories=options.factories,
+        parallel=options.parallel,
+    )
 
 
 def classical_from(options: argparse.Namespace) -> ClassicalMachine:
     from ..backends import select_backend
     from ..costs import ClassicalMachine, calibrate
+    from ..errors import CombinationError
 
-    if options.calibrate:
-        return calibrate(select_backend(getattr(options, "backend", "auto")))
-    return ClassicalMachine.load(options.machine)
+    if not (options.calibrate or options.recalibrate):
+        return ClassicalMachine.load(options.machine)
+    if options.machine != "reference":
+        raise CombinationError(
+            "--machine", "states a machine, and --calibrate measures one", "Leave one of the two out"
+        )
+    return calibrate(select_backend(getattr(options, "backend", "auto")), refresh=options.recalibrate)
 
 
 def cost_model_from(options: argparse.Namespace) -> CostModel:
@@ -132,16 +162,31 @@ def cost_model_from(options: argparse.Namespace) -> CostModel:
 def describe(model: CostModel) -> str:
     """Both machines and what is taken for granted, in a few lines."""
     c = model.classical
-    comparisons = {
-        "paper": "paper: LU is the only classical candidate, assembling the matrix is not charged",
-        "honest": "honest: the best of Cholesky, LU, CG and QR, with assembly, state preparation and readout charged",
-    }
     return "\n".join(
         [
             "projected seconds are those of two stated machines:",
             "  quantum     " + "\n              ".join(model.hardware.assumptions()),
             f"  classical   {c.name}: Cholesky {c.cholesky_flops / 1e9:.4g} and LU {c.lu_flops / 1e9:.4g} GFLOP/s, "
-            f"memory {c.bandwidth / 1e9:.4g} GB/s",
-            f"  comparison  {comparisons[model.comparison]}",
+            f"memory {c.bandwidth / 1e9:.4g} GB/s, " + origin(c),
+            f"  comparison  {model.comparison}: {model.rules.said}",
         ]
     )
+
+
+def origin(machine: ClassicalMachine) -> str:
+    """Whether a classical machine is stated or was measured, and when."""
+    if not machine.measured:
+        return "stated"
+    return f"measured {age(time.time() - machine.measured_at)} ago (--recalibrate measures anew)"
+
+
+def age(seconds: float) -> str:
+    """A duration in its largest unit.
+
+    >>> age(59), age(3600 * 30), age(-1)
+    ('59 s', '1 days', '0 s')
+    """
+    for name, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{max(seconds, 0):.0f} s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
+from qnewton_gpu.backends import select_backend
 from qnewton_gpu.cli import COMMANDS, INTERRUPTED, USAGE_ERROR, main
 from qnewton_gpu.cli.solve import NOT_SOLVED
 from qnewton_gpu.cli.train import NO_PROGRESS
+from qnewton_gpu.costs import calibration
 
 SMALL_RUN = ["train", "--hidden", "3", "--steps", "2", "--batch-size", "200"]
 
@@ -296,11 +299,34 @@ def test_a_run_by_shots_says_what_they_cost(tmp_path: Path, capsys: pytest.Captu
     assert "What the shots cost" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_calibration_is_frozen_into_the_run(tmp_path: Path) -> None:
+def test_calibration_is_frozen_into_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(calibration.measure, orders=(8, 16, 32), sparse_orders=(50, 100), batches=(10, 20))
+    monkeypatch.setattr(calibration, "measure", small)
+    monkeypatch.setattr(calibration, "ENOUGH_SECONDS", 0.0)
+    monkeypatch.setenv("QNEWTON_CACHE_DIR", str(tmp_path / "cache"))
     out = tmp_path / "run"
     assert main([*SMALL_RUN, "--calibrate", "--out", str(out)]) == 0
     config = json.loads((out / "config.json").read_text())
     assert config["classical"]["name"].startswith("calibrated") and config["classical"]["lu_flops"] != 1e11
+    kept = calibration.cached(select_backend("cpu"))
+    assert kept is not None and kept.measured and config["classical"] == kept.to_dict()
+
+
+def test_stated_machines_are_taken_by_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    physical = ["--level", "physical", "--physical-error", "1e-4", "--factories", "12", "--parallel", "3"]
+    assert main(["estimate", *physical, "--machine", "h100"]) == 0
+    printed = capsys.readouterr().out
+    assert "physical gate with error 0.0001" in printed and "12 T factories" in printed and "3 processors" in printed
+    assert "h100: Cholesky 3.35e+04" in printed and "stated" in printed
+    for wrong, said in (
+        (["--level", "virtual"], "logical, physical"),
+        (["--physical-error", "0.01"], "physical_error"),
+        (["--factories", "0"], "factories"),
+        (["--parallel", "0"], "parallel"),
+        (["--machine", "h100", "--calibrate"], "--machine"),
+    ):
+        assert main(["estimate", *wrong]) == USAGE_ERROR
+        assert said in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_a_run_that_continues(
