@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from .losses import Loss, as_loss
 
 Tensor = torch.Tensor
 EXAMPLES_AT_ONCE = 256
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class ParameterVector:
@@ -113,8 +115,9 @@ class Objective:
     def outputs(self, theta: Tensor, inputs: Tensor | None = None) -> Tensor:
         """The network's outputs, (B, C)."""
         inputs = self.inputs if inputs is None else inputs
+        # functional_call puts the parameters into the model for a moment, which no other thread may see;
         # the other attention kernels have no second derivative
-        with sdpa_kernel(SDPBackend.MATH):
+        with _ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH):
             result = functional_call(self.model, {**self._constants, **self.parameters.unflatten(theta)}, (inputs,))
         if not isinstance(result, Tensor):
             kind = type(result).__name__

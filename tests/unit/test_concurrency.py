@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -16,6 +17,8 @@ from standins.rehearsal import rehearse
 
 import qnewton_gpu as qn
 from qnewton_gpu.concurrency import side_by_side
+from qnewton_gpu.curvature.base import Objective
+from qnewton_gpu.curvature.gauss_newton import GaussNewton
 from qnewton_gpu.stages import count_host_bytes, host_bytes, record_stages, stage
 
 CPU = qn.select_backend("cpu")
@@ -140,6 +143,39 @@ def test_solves_are_bit_identical_to_those_one_after_the_other(mode: str) -> Non
     for a, b in zip(alone, together, strict=True):
         assert a.solved and b.solved and np.array_equal(a.x, b.x)
         assert (a.queries, a.success_probability) == (b.queries, b.success_probability)
+
+
+def test_the_tasks_have_the_grad_mode_of_the_caller() -> None:
+    for mode in (False, True):
+        with torch.set_grad_enabled(mode):
+            assert side_by_side([torch.is_grad_enabled] * 3, CPU) == [mode] * 3
+
+
+def test_no_two_threads_are_inside_the_model() -> None:
+    """torch puts other parameters into it for as long as a product without a closed form takes its outputs."""
+    meeting = threading.Barrier(2)
+
+    class Watched(torch.nn.Conv1d):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if watching:
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    meeting.wait(0.05)  # for a second thread, which must not come
+                    met.append(True)
+                meeting.reset()
+            return super().forward(inputs)
+
+    watching, met = False, []
+    model = torch.nn.Sequential(Watched(1, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8, 3)).double()
+    inputs, targets = torch.rand(5, 1, 6, dtype=torch.float64), torch.arange(5) % 3
+    objective = Objective(model, torch.nn.CrossEntropyLoss(), inputs, targets)
+    theta = objective.parameters.vector()
+    blocks = [GaussNewton(objective, theta, slice(0, 8)) for _ in range(2)]
+    alone = blocks[0].dense()
+    watching = True
+    together = side_by_side([block.dense for block in blocks], CPU)
+    watching = False
+    assert not met and all(torch.equal(matrix, alone) for matrix in together)
+    assert torch.equal(objective.parameters.vector(), theta)
 
 
 # --- on a GPU
