@@ -73,7 +73,7 @@ class BlockPower:
             right = (right + slack * float(weights.max())) * row_space  # R is known but for rounding
             return (self.products - 1) * math.log(theta + gap) + log_tau > self.scale + math.log(right)
 
-        low, high = slack, max(theta, slack)
+        low, high = max(slack, TINY), max(theta, TINY)
         while not is_beyond(high):
             high *= 2
         for _ in range(40):  # bisection of log(gap); `high` stays on the safe side

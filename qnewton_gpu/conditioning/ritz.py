@@ -35,7 +35,7 @@ def eigenvalues_lie_within(
 
     The next Lanczos vector is p(H) b with the start vector b and p(x) = prod_j (x - theta_j)/beta_j. It has norm one,
     so |u.b| |p(lambda)| <= 1 for every unit eigenvector u. A random unit b has |u.b| < c = eta sqrt(pi/(2N)) with
-    probability < eta, since the density of u.b is at most Gamma(N/2)/(sqrt(pi) Gamma((N-1)/2)) <= sqrt(N/(2 pi)).
+    probability < eta, as for N >= 3 its density is at most Gamma(N/2)/(sqrt(pi) Gamma((N-1)/2)) <= sqrt(N/(2 pi)).
     So lambda_max is at most where p first exceeds 1/c beyond theta_max, and lambda_min the same below.
     Source: van Dorsselaer, Hochstenbach and van der Vorst, SIAM J. Matrix Anal. Appl. 22 (2000) 837.
     """
