@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 NO_PROGRESS = 1
 STOPPED = os.EX_TEMPFAIL
 MOST_THREADS = 256
+DAMPING = 0.1
 LARGEST_CROSS_CHECK = 1e-6  # two modes differ by rounding, about 1e-12; more is a mistake in one of them
 
 
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, default=None, metavar="B", help="examples a step; the whole training set if not given"
     )
     add("--seed", type=int, default=0, help="of the weights and of the batches")
-    add("--damping", type=float, default=0.1, help="Levenberg-Marquardt damping of the first step")
+    add("--damping", type=float, default=DAMPING, help="Levenberg-Marquardt damping of the first step")
     add("--damping-rule", default="lm", help="lm (adapted to each step's success), or paper: 5e-3 max|C| a block")
     add(
         "--damping-floor", type=float, default=None, help="least damping; 1e-8 for the full batch, 0.03 for minibatches"
@@ -171,9 +172,13 @@ def _check_resumed(options: argparse.Namespace) -> None:
 
 
 def config_from(options: argparse.Namespace) -> TrainConfig:
+    from ..errors import CombinationError
     from ..training import TrainConfig
 
     floor = options.damping_floor
+    if options.damping_rule == "paper" and (floor is not None or options.damping != DAMPING):
+        problem = "paper chooses the damping of every block, so --damping and --damping-floor would do nothing"
+        raise CombinationError("--damping-rule", problem, "Leave them out, or use --damping-rule lm")
     if floor is None:
         floor = 1e-8 if options.batch_size is None else 0.03
     return TrainConfig(

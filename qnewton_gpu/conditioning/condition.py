@@ -9,9 +9,9 @@ from typing import Any
 
 from ..backends import select_backend
 from ..backends.base import Backend
-from ..errors import ParameterError, ShapeError, UnknownNameError
+from ..errors import DataTypeError, ParameterError, ShapeError, UnknownNameError
 from ..operators import MatrixOperator, as_symmetric
-from ..operators.arrays import as_columns
+from ..operators.arrays import as_columns, is_complex
 from .damping import add_to_diagonal, definite_shift, paper_damping
 from .pruning import REPAIRS, prune, repair
 from .record import Change, ConditioningStep, measure
@@ -86,7 +86,9 @@ def condition(
     given = raw if isinstance(raw, MatrixOperator) else MatrixOperator(raw.dense(), backend)
     n = given.shape[0]
     if gradient is not None:
-        gradient = as_columns(gradient, n, backend)
+        gradient = as_columns(gradient, n, backend, "gradient")
+        if is_complex(gradient):
+            raise DataTypeError("gradient", "is complex", "Pass a real vector")
         if gradient.shape[1] > 1:
             raise ShapeError("gradient", f"has {gradient.shape[1]} columns", f"Pass one of shape ({n},)")
     delta = paper_damping(given) if damping == "paper" else float(damping)

@@ -118,23 +118,23 @@ def _check_finite(values: Any, argument: str, xp: Any) -> None:
         raise NonFiniteError(argument, f"holds {bad} NaN or infinite entries", "Remove or replace them")
 
 
-def as_columns(b: Any, size: int, backend: Backend) -> Any:
+def as_columns(b: Any, size: int, backend: Backend, argument: str = "b") -> Any:
     """b as finite columns, (N, k), float64 or complex128, that share no memory with b."""
-    array, xp = as_array(b, "b", backend), backend.xp
+    array, xp = as_array(b, argument, backend), backend.xp
     if is_sparse(array):
         array = array.toarray()
-    _check_numbers(array.dtype, "b")
+    _check_numbers(array.dtype, argument)
     if array.ndim not in (1, 2) or array.shape[0] != size or array.size == 0:
         raise ShapeError(
-            "b",
+            argument,
             f"has shape {array.shape}, but A has {size} rows",
             f"Pass shape ({size},), or ({size}, k) for k right-hand sides",
         )
     dtype = np.complex128 if is_complex(array) else np.float64
     columns = xp.array(backend.asarray(array).reshape(size, -1), dtype=dtype, order="C")
-    _check_finite(columns, "b", xp)
+    _check_finite(columns, argument, xp)
     for largest in backend.to_numpy(abs(columns).max(axis=0)):
-        check_magnitude(float(largest), "b")
+        check_magnitude(float(largest), argument)
     return columns
 
 

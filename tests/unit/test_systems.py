@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
+from qnewton_gpu.cli import USAGE_ERROR, main
 from qnewton_gpu.curvature import Objective, make_curvature
 from qnewton_gpu.errors import CombinationError, UnknownNameError
 from qnewton_gpu.systems import BlockSystem, SystemOptions, build_systems
@@ -122,3 +125,20 @@ def test_the_joint_step_of_damped_blocks_has_the_length_that_minimises_the_dampe
     optimizer.step(x, y)
     after = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy()
     assert np.allclose(after - before, -(g @ d) / bend * d, rtol=1e-9, atol=1e-12)
+
+
+def test_the_command_trains_by_the_rule_of_the_paper_and_resumes(tmp_path, capsys) -> None:
+    """config.json keeps the rule; damping that the rule would not use is refused."""
+    run = ["train", "--hidden", "0", "--encoding", "walk", "--damping-rule", "paper", "--out", str(tmp_path / "run")]
+    assert main([*run, "--damping", "0.5"]) == USAGE_ERROR
+    assert "would do nothing" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert main([*run[:3], "--damping-rule", "paper", *run[-2:]]) == USAGE_ERROR
+    assert "known only by its products" in capsys.readouterr().err
+    assert main([*run, "--steps", "1"]) == 0
+    assert main(["train", "--resume", str(tmp_path / "run"), "--steps", "2"]) == 0
+    folder = tmp_path / "run"
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert json.loads((folder / "config.json").read_text())["damping_rule"] == "paper"
+    for step in steps:
+        assert step["accepted"] and step["damping"] == step["next_damping"]
+        assert step["systems"][0]["conditioning"] == [f"damped by {step['damping'] + 1e-4:.6g}"]

@@ -15,7 +15,7 @@ from qnewton_gpu.conditioning import Conditioned
 from qnewton_gpu.conditioning.damping import definite_shift, paper_damping
 from qnewton_gpu.conditioning.record import angle_between
 from qnewton_gpu.conditioning.scaling import jacobi_scaling
-from qnewton_gpu.errors import NonFiniteError, ParameterError, ShapeError, UnknownNameError
+from qnewton_gpu.errors import DataTypeError, NonFiniteError, ParameterError, ShapeError, UnknownNameError
 from qnewton_gpu.operators import MatrixOperator, as_operator
 
 CPU = select_backend("cpu")
@@ -239,11 +239,13 @@ def test_the_record_is_measured_only_when_it_is_read(monkeypatch) -> None:
 
 
 def test_a_bad_gradient_is_refused() -> None:
-    with pytest.raises(ShapeError, match="rows"):
+    with pytest.raises(ShapeError, match="gradient: .*rows"):
         qn.condition(np.eye(3), gradient=np.ones(2))
     with pytest.raises(ShapeError, match="columns"):
         qn.condition(np.eye(3), gradient=np.ones((3, 2)))
-    with pytest.raises(NonFiniteError):
+    with pytest.raises(DataTypeError, match="complex"):
+        qn.condition(np.eye(3), gradient=[1j, 0, 1])
+    with pytest.raises(NonFiniteError, match="gradient"):
         qn.condition(np.eye(3), gradient=[1.0, np.nan, 0.0])
 
 
