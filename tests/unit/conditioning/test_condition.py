@@ -239,7 +239,7 @@ def test_the_record_is_measured_only_when_it_is_read(monkeypatch) -> None:
 
 
 def test_a_bad_gradient_is_refused() -> None:
-    with pytest.raises(ShapeError, match="gradient: .*rows"):
+    with pytest.raises(ShapeError, match=r"gradient: .*rows"):
         qn.condition(np.eye(3), gradient=np.ones(2))
     with pytest.raises(ShapeError, match="columns"):
         qn.condition(np.eye(3), gradient=np.ones((3, 2)))
