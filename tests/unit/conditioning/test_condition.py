@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from standins.rehearsal import rehearse
 
 import qnewton_gpu as qn
 import qnewton_gpu.conditioning.record as record_module
@@ -258,3 +259,17 @@ def test_bad_options_are_refused() -> None:
             qn.condition(np.eye(2), damping=damping)
     with pytest.raises(UnknownNameError, match="none, jacobi, auto"):
         qn.condition(np.eye(2), scaling="row")
+
+
+@pytest.mark.parametrize("options", [{"density": 0.5}, {"density": 0.3, "compensate": "shift"}, {"scaling": "jacobi"}])
+def test_rehearsal_on_the_gpu_backend_keeps_the_same_record(options: dict) -> None:
+    H, g = random_symmetric(30, 0, semidefinite=True), np.arange(30.0)
+    for gradient in (None, g):
+        expected = qn.condition(H, damping="paper", gradient=gradient, backend="cpu", **options).record
+        with rehearse():
+            found = qn.condition(H, damping="paper", gradient=gradient, backend="gpu", **options).record
+        assert [step.name for step in found] == [step.name for step in expected]
+        for a, b in zip(found, expected, strict=True):
+            assert (a.row_nonzeros, a.alpha) == (b.row_nonzeros, pytest.approx(b.alpha, rel=1e-12))
+            assert a.kappa == pytest.approx(b.kappa, rel=1e-6) or min(a.kappa, b.kappa) > 1e9
+            assert a.angle == (None if gradient is None else pytest.approx(b.angle, abs=1e-4))
