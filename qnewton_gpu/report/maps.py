@@ -42,8 +42,8 @@ def maps(log: RunLog) -> str:
     caption = (
         "Colour: the gate time at which the best quantum candidate takes as long as the best classical one, for a "
         f"stated system: {rows}, α/||H|| = {of.alpha:.3g}, tolerance {of.tolerance:.1e}, the first guess of the "
-        f"success probability, ||x|| known. Heavy line: the stated {hardware.gate_time:.3g} s; right of it and below "
-        "it a quantum computer would pay. A map without that line has no such system. Points: systems of this run"
+        f"success probability, ||x|| known. Heavy line: the stated {hardware.gate_time:.3g} s; on its brighter "
+        "side a quantum computer would pay. A map without that line has no such system, or no other. Points: systems of this run"
         + (f", {MAX_SYSTEMS} of {len(places)}." if len(places) > MAX_SYSTEMS else ".")
     )
     return section(f"Which systems would pay {clock('projected')}", framed(maps_svg(found, places), caption))
@@ -118,7 +118,7 @@ def save_maps(maps: Sequence[BreakEvenMap], path: str | Path, places: Sequence[P
 def _draw(figure_class: type, maps: Sequence[BreakEvenMap], places: Sequence[Place], colours: Mapping[str, str]) -> Any:
     figure: Any = figure_class((10.6, 4.3))
     panels = figure.subplots(1, len(maps), squeeze=False, sharey=True, gridspec_kw={"wspace": 0.08})[0]
-    figure.subplots_adjust(left=0.075, right=0.865, bottom=0.13, top=0.92)
+    figure.subplots_adjust(left=0.075, right=0.825, bottom=0.13, top=0.92)
     fills = _fills()
     for axes, found in zip(panels, maps, strict=True):
         _panel(axes, found, fills, colours)
@@ -149,12 +149,14 @@ def _panel(axes: Any, found: BreakEvenMap, fills: list[Any], colours: Mapping[st
     axes.set(xscale="log", yscale="log", xlabel="order N (log)")
     filled = axes.contourf(x, y, exponents, LEVELS, colors=fills, extend="both", zorder=1)
     filled.set(edgecolor="face", linewidth=0.4)  # else the ground shines through between two bands
-    lines = [level for level in sorted(NAMED) if exponents.min() < level < exponents.max()]
+    stated = math.log10(found.model.hardware.gate_time)
+    lines = [
+        level for level in sorted(NAMED) if exponents.min() < level < exponents.max() and abs(level - stated) > 0.3
+    ]
     if lines:
         shades = ["black" if level >= BRIGHT else "white" for level in lines]
         drawn = axes.contour(x, y, exponents, lines, colors=shades, linewidths=0.8, linestyles="solid", zorder=2)
         axes.clabel(drawn, fmt=NAMED, fontsize=8.5, inline_spacing=3)
-    stated = math.log10(found.model.hardware.gate_time)
     if exponents.min() < stated < exponents.max():
         for colour, width in (("white", 3.6), (colours["vermillion"], 2.0)):
             axes.contour(x, y, exponents, [stated], colors=[colour], linewidths=width, linestyles="solid", zorder=3)
@@ -176,17 +178,18 @@ def _best(candidates: Sequence[str], kind: str) -> str:
 
 def _colour_bar(figure: Any, fills: list[Any], stated: float, colours: Mapping[str, str]) -> None:
     """The common scale, with the stated gate time: a strip of rectangles, which is short in SVG."""
-    bar = figure.add_axes((0.88, 0.13, 0.017, 0.79))
+    bar = figure.add_axes((0.838, 0.13, 0.016, 0.79))
     edges = [LEVELS[0] - 1, *LEVELS, LEVELS[-1] + 1]
     for low, high, colour in zip(edges, edges[1:], fills, strict=False):
         bar.axhspan(low, high, color=colour, linewidth=0)
-    bar.set(xticks=[], ylim=(edges[0], edges[-1]), yticks=[*NAMED, -3, 0], yticklabels=[*NAMED.values(), "1 ms", "1 s"])
+    bar.set(xticks=[], ylim=(edges[0], edges[-1]), yticks=[*NAMED, -3], yticklabels=[*NAMED.values(), "1 ms"])
     bar.yaxis.tick_right()
     bar.tick_params(length=2)
     bar.grid(False)
-    bar.axhline(math.log10(stated), color=colours["vermillion"], linewidth=2.4)
+    height = min(max(math.log10(stated), edges[0]), edges[-1])
+    bar.axhline(height, color=colours["vermillion"], linewidth=2.4, clip_on=False)
     bar.annotate(
-        f"stated\n{stated:.3g} s", (1, math.log10(stated)), (31, 0), xycoords=("axes fraction", "data"),
+        f"stated {stated:.3g} s", (1, height), (31, 0), xycoords=("axes fraction", "data"),
         textcoords="offset points", va="center", color=colours["vermillion"], annotation_clip=False,
     )  # fmt: skip
-    bar.set_xlabel("gate time,\nprojected", fontsize=8.5)
+    bar.set_title("gate time, projected", loc="left", fontsize=9, fontweight="normal")

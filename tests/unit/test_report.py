@@ -234,7 +234,7 @@ def test_the_two_clocks_and_every_part_are_there(report: Any) -> None:
         "on its own machine", "When a quantum computer would pay", "What is assumed, what is measured", "Error ledger",
     ):  # fmt: skip
         assert heading in text
-    assert source.count("<svg") == 5
+    assert source.count("<svg") == 7
     for assumption in TrainConfig().hardware.assumptions() + TrainConfig().hardware.honest().assumptions():
         assert assumption in text
     assert TrainConfig().classical.source in text
@@ -256,7 +256,7 @@ def test_no_step_yet(report: Any) -> None:
 
 def test_one_step(report: Any) -> None:
     source, _ = report([a_step(0)])
-    assert "1 linear system," in source and source.count("<svg") == 5
+    assert "1 linear system," in source and source.count("<svg") == 7
 
 
 def test_a_step_without_systems_or_stages(report: Any) -> None:
