@@ -84,8 +84,8 @@ def _against_gate_time(
 ) -> None:
     rows = [row for row in table if (row["run"], row["rule"], row["goal"]) == (run, rule, goal)]
     points = [(row["gate_time"], row["projected_total_s"]) for row in rows if math.isfinite(row["projected_total_s"])]
-    if points:
-        axes.plot(*zip(*points, strict=True), label=label, color=colour, linestyle=line)
+    label += "" if points else " (does not reach it)"
+    axes.plot([x for x, _ in points], [y for _, y in points], label=label, color=colour, linestyle=line)
 
 
 def _conditioning(folder: Folder) -> Figure:

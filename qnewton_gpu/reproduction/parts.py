@@ -11,11 +11,10 @@ from ..errors import CombinationError, ParameterError, UnknownNameError
 from . import sweeps
 from .claims import write_claims
 from .figures import draw
-from .runs import FIRST_ORDER, NEWTON, STEPS, Problem, Row, Run, load_problem, train
+from .runs import FIRST_ORDER, NEWTON, STEPS, Problem, Row, Run, Tell, load_problem, silent, train
 from .tables import Folder
 
 PARTS = ("time", "conditioning", "pruning", "regularisation", "width")
-Tell = Callable[[str], None]
 SWEEPS: dict[str, Callable[[Problem, int, ClassicalMachine], Iterator[Row]]] = {
     "pruning": sweeps.pruning_table,
     "regularisation": sweeps.regularisation_table,
@@ -31,7 +30,7 @@ def reproduce(
     steps: int | None = None,
     seed: int = 0,
     machine: str = "reference",
-    tell: Tell = lambda line: None,
+    tell: Tell = silent,
 ) -> Folder:
     """Run one part of PARTS or "all" and fill the folder `out`: CSV tables, PNG figures, settings.json, claims.md.
 
@@ -80,7 +79,7 @@ def _train_all(name: str, problem: Problem, steps: int, runs: dict[str, Run], fo
     """The trainings that a part needs and that are not there yet."""
     for method in (*NEWTON, *FIRST_ORDER) if name == "time" else ("newton-hessian", "newton-fisher"):
         if method not in runs:
-            runs[method] = run = train(method, problem, steps)
+            runs[method] = run = train(method, problem, steps, tell)
             folder.write("steps", run.steps)
             folder.write("systems", run.systems)
             accuracy = run.steps[-1]["test_accuracy"] if run.steps else float("nan")

@@ -104,12 +104,23 @@ class Run:
         return next((row["step"] for row in self.steps if row["test_accuracy"] >= accuracy), None)
 
 
-def train(method: str, problem: Problem, steps: int) -> Run:
-    """`steps` Newton steps, or as many first-order steps as reach the last target, at most 600; UnknownNameError."""
+Tell = Callable[[str], None]
+STEPS_A_LINE = 10
+
+
+def silent(line: str) -> None:
+    """Tells nobody."""
+
+
+def train(method: str, problem: Problem, steps: int, tell: Tell = silent) -> Run:
+    """`steps` Newton steps, or as many first-order steps as reach the last target, at most 600.
+
+    `tell` gets a line every ten Newton steps. Raises UnknownNameError.
+    """
     if method in NEWTON:
         kind = "fisher" if method == "newton-fisher" else "hessian"
         error = SOLUTION_ERROR if method == "newton-inexact" else 0.0
-        return newton(problem, steps, method, kind=kind, solution_error=error)
+        return newton(problem, steps, method, kind=kind, solution_error=error, tell=tell)
     if method in FIRST_ORDER:
         return first_order(problem, method, max(steps, FIRST_ORDER_STEPS))
     raise UnknownNameError.among("method", method, (*NEWTON, *FIRST_ORDER))
@@ -128,6 +139,7 @@ def newton(
     solution_error: float = 0.0,
     step: Step | None = None,
     measure_rows: bool = True,
+    tell: Tell = silent,
 ) -> Run:
     """Layer-wise Newton: theta_l <- theta_l - 0.01 (H_l + delta_l I)^-1 g_l for every layer l (arXiv 2405.00252).
 
@@ -162,6 +174,8 @@ def newton(
             break
         objective.parameters.assign(theta - LEARNING_RATE * change)
         run.steps.append(step_row(method, number, loss, problem, model, inputs))
+        if number % STEPS_A_LINE == 0 and number < steps:
+            tell(f"{method}: step {number}, loss {loss:.4f}, test accuracy {run.steps[-1]['test_accuracy']:.4f}")
     return run
 
 

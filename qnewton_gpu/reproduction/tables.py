@@ -18,6 +18,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read: dict[str, list[Row]] = {}
 
     @classmethod
     def create(cls, path: Path) -> Folder:
@@ -33,6 +34,7 @@ class Folder:
     def write(self, name: str, rows: Iterable[Row]) -> list[Row]:
         """Append rows to a table as they come, each flushed; returns them."""
         written = []
+        self._read.pop(name, None)
         file = self.path / f"{name}.csv"
         fields: list[str] | None = None
         if file.is_file():
@@ -54,7 +56,12 @@ class Folder:
 
     def read(self, name: str) -> list[Row]:
         """The rows of a table, [] where there is none; numbers as float, empty fields as None."""
-        file = self.path / f"{name}.csv"
+        if name not in self._read:
+            self._read[name] = self._rows_of(self.path / f"{name}.csv")
+        return self._read[name]
+
+    @staticmethod
+    def _rows_of(file: Path) -> list[Row]:
         if not file.is_file():
             return []
         with file.open(newline="", encoding="utf-8") as source:

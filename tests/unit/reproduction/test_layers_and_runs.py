@@ -145,6 +145,13 @@ def test_errors_of_solutions_change_a_newton_run_a_little() -> None:
     assert exact == pytest.approx(inexact, rel=1e-2)
 
 
+def test_a_long_run_tells_how_far_it_is() -> None:
+    lines: list[str] = []
+    run = train("newton-hessian", tiny(), 20, lines.append)
+    assert len(lines) == 1
+    assert "step 10" in lines[0] and f"{run.steps[9]['loss']:.4f}" in lines[0]
+
+
 def test_a_run_ends_where_its_step_is_no_number() -> None:
     run = newton(tiny(), 5, step=lambda layer, g, row: g * (math.nan if row["step"] == 3 else 1))
     assert len(run.steps) == 2
