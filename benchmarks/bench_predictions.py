@@ -9,6 +9,7 @@ Simulated: what the solve then took here, the median of three. --repeat measures
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -112,9 +113,11 @@ def seconds_of(solver: str, system: LinearSystem) -> float:
     return statistics.median(seconds)
 
 
-def measured(model: CostModel, groups: list[str]) -> list[tuple[str, str, str, float, float]]:
+def measured(groups: list[str]) -> list[tuple[str, str, str, float, float]]:
+    """Every system of the groups; the machine is calibrated anew before each group."""
     rows = []
     for chosen in groups:
+        model = CostModel(classical=calibrate(qn.select_backend("cpu"), refresh=True)).under("honest")
         for group, name, system in GROUPS[chosen]():
             for solver in solvers_for(group, system):
                 predicted = make_solver(solver).predict(system, model, system.operator.backend).seconds
@@ -131,14 +134,19 @@ def error(rows: list[Any]) -> str:
     return f"{off:.0%} | {statistics.median(ratios):.2f} | {min(ratios):.2f} - {max(ratios):.2f} | {len(ratios)}"
 
 
-def report(tables: list[list[Any]], model: CostModel) -> str:
-    c = model.classical
+def disturbed() -> str:
+    load, cores = os.getloadavg()[2], len(os.sched_getaffinity(0))
+    said = f"The load average of the last 15 minutes was {load:.1f} on {cores} cores"
+    return f"{said}: other work disturbed these timings." if load > cores else f"{said}."
+
+
+def report(tables: list[list[Any]], calibrated: qn.ClassicalMachine) -> str:
     lines = [
         "# Predicted against simulated seconds of the classical solvers",
         "",
-        f"`python benchmarks/bench_predictions.py`, {machine()}, {c.name}, {time.strftime('%Y-%m-%d')}. Predicted by "
-        f"the cost model on the machine as calibrated ({c.source}), before the solve, assembly charged; simulated: what "
-        "the solve then took on this machine.",
+        f"`python benchmarks/bench_predictions.py`, {machine()}, {time.strftime('%Y-%m-%d')}. Predicted by the cost model "
+        f"on this machine, calibrated before each group ({calibrated.source}), before the solve, assembly charged; "
+        f"simulated: what the solve then took on this machine, the median of {RUNS}. {disturbed()}",
         "",
         "| | median of \\|predicted/simulated - 1\\| | median ratio | ratios | systems |",
         "| --- | --- | --- | --- | --- |",
@@ -165,9 +173,8 @@ def main() -> None:
         parser.error(f"unknown group {unknown[0]!r}; valid ones are {', '.join(GROUPS)}")
     tables = []
     for _ in range(options.repeat):
-        model = CostModel(classical=calibrate(qn.select_backend("cpu"), refresh=True)).under("honest")
-        tables.append(measured(model, options.groups))
-    text = report(tables, model)
+        tables.append(measured(options.groups))
+    text = report(tables, calibrate(qn.select_backend("cpu")))
     print("\n" + text.split("\n\n| group")[0])
     if options.groups == list(GROUPS):
         RESULTS.write_text(text)
