@@ -178,6 +178,31 @@ def test_no_two_threads_are_inside_the_model() -> None:
     assert torch.equal(objective.parameters.vector(), theta)
 
 
+def test_a_training_step_overlaps_its_two_machines_and_is_bit_identical_to_one_that_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(64, 20, generator=generator, dtype=torch.float64)
+    targets = torch.randint(5, (64,), generator=generator)
+
+    def step() -> tuple[list[str], torch.Tensor, set[int]]:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = torch.nn.Sequential(torch.nn.Linear(20, 12), torch.nn.Tanh(), torch.nn.Linear(12, 5)).double()
+        scheduler = qn.Scheduler(qn.CostModel(qn.Hardware(gate_time=3e-9)), backend="cpu")
+        optimizer = qn.QNewton(model, torch.nn.CrossEntropyLoss(), partition="layer", scheduler=scheduler, damping=1.0)
+        with record_stages() as events:
+            report = optimizer.step(inputs, targets)
+        parameters = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+        return [s["solver"] for s in report.systems], parameters, {e.track for e in events if e.name == "solve"}
+
+    solvers, together, tracks = step()
+    assert set(solvers) == {"qsvt", "lu"} and tracks == {0, 1}
+    monkeypatch.setattr("qnewton_gpu.scheduler.side_by_side", lambda tasks, backend: [task() for task in tasks])
+    same_solvers, alone, tracks = step()
+    assert solvers == same_solvers and tracks == {0} and torch.equal(together, alone)
+
+
 # --- on a GPU
 
 
