@@ -321,7 +321,10 @@ def test_everything_is_escaped(report: Any) -> None:
     system = {name: evil for name in ("name", "solver", "encoding", "mode", "reason", "message", "status")}
     changed = a_system(0, **system, fallbacks=[evil], conditioning=[evil], honest_solver=evil)
     changed["predicted"][evil] = a_cost("qsvt", 1.0, False)
-    source, _ = report([a_step(0, [changed]), a_step(1)], data=evil, curvature=evil, partition=evil, backend=evil)
+    planned = a_system(1, planned_by=evil, conditioning=[evil, evil])
+    shared = {**a_step(2)["schedule"], "rule": evil, "method": evil, "machines": [evil, evil]}
+    steps = [a_step(0, [changed]), a_step(1), a_step(2, [planned, changed], schedule=shared)]
+    source, _ = report(steps, data=evil, curvature=evil, partition=evil, backend=evil, schedule=evil)
     assert "<script" not in source and "&lt;script&gt;" in source
 
 
