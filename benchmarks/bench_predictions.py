@@ -144,9 +144,9 @@ def report(tables: list[list[Any]], calibrated: qn.ClassicalMachine) -> str:
     lines = [
         "# Predicted against simulated seconds of the classical solvers",
         "",
-        f"`python benchmarks/bench_predictions.py`, {machine()}, {time.strftime('%Y-%m-%d')}. Predicted by the cost model "
-        f"on this machine, calibrated before each group ({calibrated.source}), before the solve, assembly charged; "
-        f"simulated: what the solve then took on this machine, the median of {RUNS}. {disturbed()}",
+        f"`python benchmarks/bench_predictions.py`, {machine()}, {time.strftime('%Y-%m-%d')}. Predicted by the cost "
+        f"model on this machine, calibrated before each group ({calibrated.source}), before the solve, assembly "
+        f"charged; simulated: what the solve then took here, the median of {RUNS}. {disturbed()}",
         "",
         "| | median of \\|predicted/simulated - 1\\| | median ratio | ratios | systems |",
         "| --- | --- | --- | --- | --- |",
