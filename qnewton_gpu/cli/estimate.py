@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STATED = {"size": 1024, "kappa": 100.0, "row_nonzeros": 8, "alpha": 1.0}
 """Defaults of a stated system."""
+LARGEST_PROGRAM = 12
+"""Ancilla qubits of a gate program that is still made to count its T gates: preparing them takes 8 4^n bytes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +44,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json and not to_standard_output:
         check_writable(options.json, "--json")
     model = cost_model_from(options)
-    if model.comparison == "honest":
-        model = replace(model, hardware=model.hardware.honest())
     known, system = _of_matrix(options) if options.matrix else _of_stated(options)
     estimates = estimate_all(system, model, options.encoding)
     encodings = encoding_costs(system, options.tolerance) if options.matrix else []
@@ -118,10 +118,14 @@ def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]
             solver: Any = make_solver("qsvt", encoding=name)
             method = solver.method(solver.pose(replace(system, encodings={})), system.operator.backend)
             queries = method.queries(epsilon)
-            t_counts = {a: solve_resources(method.encoding, queries, access=a).t_count for a in ("qram", "qrom")}
+            e = method.encoding
+            too_large = hasattr(e, "circuit") and e.ancilla_qubits > LARGEST_PROGRAM
+            t_counts = {
+                access: None if access == "qrom" and too_large else solve_resources(e, queries, access=access).t_count
+                for access in ("qram", "qrom")
+            }
         except QNewtonError:
             continue
-        e = method.encoding
         found.append(
             {
                 "encoding": name, "alpha": e.alpha, "alpha_over_norm": e.alpha / norm, "qubits": e.system_qubits,

@@ -37,7 +37,7 @@ def page(
         parts += factor_tables(estimates)
     if encodings:
         parts.append(
-            "what every encoding of the matrix costs; T gates of one run, estimated, * the fewest\n"
+            "what every encoding of the matrix costs; T gates of one run, estimated, * the fewest, - not counted\n"
             + encoding_table(encodings, known["automatic_encoding"])
         )
     return "\n\n".join(parts)
@@ -147,16 +147,21 @@ def factor_table(one: Estimate) -> str:
 
 
 def encoding_table(encodings: list[dict[str, Any]], automatic: str) -> str:
-    """What `encoding_costs` found, with a mark for the one that auto takes and the one of fewest T gates."""
-    fewest = {access: min(e["t_count"][access] for e in encodings) for access in ("qram", "qrom")} if encodings else {}
-    rows = []
-    for e in encodings:
-        counts = (f"{e['t_count'][a]:.3g}" + " *" * (e["t_count"][a] == fewest[a]) for a in ("qram", "qrom"))
-        rows.append(
-            (e["encoding"] + " (auto)" * (e["encoding"] == automatic), f"{e['alpha']:.4g}",
-             f"{e['alpha_over_norm']:.3g}", f"{e['qubits']} + {e['ancillas']}", str(e["register_size"]),
-             "yes" if e["gates"] else "no", str(e["qsvt_queries"]), *counts)
-        )  # fmt: skip
+    """What was found of every encoding, with a mark for the one that auto takes and those of fewest T gates."""
+    fewest = {
+        access: min((e["t_count"][access] for e in encodings if e["t_count"][access] is not None), default=None)
+        for access in ("qram", "qrom")
+    }
+
+    def count(number: int | None, access: str) -> str:
+        return "-" if number is None else f"{number:.3g}" + " *" * (number == fewest[access])
+
+    rows = [
+        (e["encoding"] + " (auto)" * (e["encoding"] == automatic), f"{e['alpha']:.4g}", f"{e['alpha_over_norm']:.3g}",
+         f"{e['qubits']} + {e['ancillas']}", str(e["register_size"]), "yes" if e["gates"] else "no",
+         str(e["qsvt_queries"]), *(count(number, access) for access, number in e["t_count"].items()))
+        for e in encodings
+    ]  # fmt: skip
     header = ("encoding", "alpha", "alpha/norm", "qubits + ancillas", "register", "gates", "qsvt queries",
               "T, qram", "T, qrom")  # fmt: skip
     return table(header, rows)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..costs import Cost, CostModel
+from ..costs import Cost, CostModel, Hardware
 from ..operators import GramOperator
 from ..operators.kronecker import KroneckerOperator
 from ..solvers import CLASSICAL, LinearSystem, Predictor, make_predictor
@@ -145,8 +145,8 @@ class _Examination:
             stated = getattr(hardware, field)
             for option, said in options.items():
                 if option != stated:
-                    model = replace(self.model, hardware=replace(hardware, **{field: option}))
-                    yield self._changed(assumption, said, options.get(stated, f"{stated}"), model=model)
+                    changed = replace(hardware, **{field: option})
+                    yield self._changed(assumption, said, options.get(stated, f"{stated}"), hardware=changed)
         planned = self._planned_success()
         if planned:
             surely = replace(self.system, expected_success_probability=1.0)
@@ -196,13 +196,17 @@ class _Examination:
     def _verdict(
         self,
         system: LinearSystem | None = None,
-        model: CostModel | None = None,
+        hardware: Hardware | None = None,
         quantum: Sequence[str] | None = None,
         classical: Sequence[str] | None = None,
     ) -> Verdict | None:
-        quantum, classical = quantum or self.quantum, classical or self.classical
-        predictors = {name: self.predictors[name] for name in (*quantum, *classical)}
-        costs = predict_all(system or self.system, model or self.model, self.system.operator.backend, predictors)
+        system, quantum, classical = system or self.system, quantum or self.quantum, classical or self.classical
+        # "ideal" is the comparison that takes any quantum machine as it is
+        circuits = replace(self.model, hardware=hardware or self.model.hardware, comparison="ideal")
+        costs: dict[str, Cost] = {}
+        for names, model in ((quantum, circuits), (classical, self.model)):
+            predictors = {name: self.predictors[name] for name in names}
+            costs |= predict_all(system, model, self.system.operator.backend, predictors)
         return judge(costs, quantum, classical)
 
     def _flipped(self, verdict: Verdict | None) -> bool:

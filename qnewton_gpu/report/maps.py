@@ -43,8 +43,8 @@ def maps(log: RunLog) -> str:
         "Colour: the gate time at which the best quantum candidate takes as long as the best classical one, for a "
         f"stated system: {rows}, α/||H|| = {of.alpha:.3g}, tolerance {of.tolerance:.1e}, the first guess of the "
         f"success probability, ||x|| known. Heavy line: the stated {hardware.gate_time:.3g} s; on its brighter "
-        "side a quantum computer would pay. A map without that line has no such system, or no other. Points: systems of "
-        "this run" + (f", {MAX_SYSTEMS} of {len(places)}." if len(places) > MAX_SYSTEMS else ".")
+        "side a quantum computer would pay. A map without that line has no such system, or no other. Points: systems "
+        "of this run" + (f", {MAX_SYSTEMS} of {len(places)}." if len(places) > MAX_SYSTEMS else ".")
     )
     return section(f"Which systems would pay {clock('projected')}", framed(maps_svg(found, places), caption))
 

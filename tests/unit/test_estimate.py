@@ -237,6 +237,15 @@ def test_nothing_is_solved_or_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "walk" in {encoding["encoding"] for encoding in encoding_costs(system, 1e-3)}
 
 
+def test_gate_programs_too_large_to_be_made_are_not_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A dense matrix of order 200 has so many Pauli strings that preparing them would take 32 GiB."""
+    dense = np.random.default_rng(0).standard_normal((200, 200))
+    path = written(tmp_path / "A.npy", dense @ dense.T / 200 + np.eye(200))
+    rows = table_below(printed([path], capsys), "what every encoding")
+    assert rows["pauli"]["T, qrom"] == "-" and float(rows["pauli"]["T, qram"].removesuffix(" *")) > 0
+    assert float(rows["walk (auto)"]["T, qrom"].removesuffix(" *")) > 0
+
+
 def test_factors_are_shown_once_for_comparisons_on_the_same_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "factors" not in printed([], capsys)
     text = printed(["--factors", "--gate-time", "1e-9"], capsys)

@@ -22,7 +22,7 @@ from qnewton_gpu.solvers import make_predictor
 def test_the_oracle_of_the_papers_formula_at_784_16(opponent: str, readout: str, expected: float) -> None:
     """Jennings v1, eps 1e-2, 20 GFLOP/s, dense FP32 products at 10 GB/s, N = 12544, kappa 100, alpha 2."""
     machine = ClassicalMachine("oracle", cholesky_flops=20e9, lu_flops=20e9, bandwidth=10e9)
-    model = CostModel(Hardware(readout=readout), machine, "paper")
+    model = CostModel(Hardware(readout=readout), machine)
     system = stated_system(12544, kappa=100, alpha=2, tolerance=1e-2, entry_bytes=4)
     names = ("jennings", opponent)
     costs = predict_all(system, model, system.operator.backend, {name: make_predictor(name) for name in names})
