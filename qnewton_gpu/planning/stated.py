@@ -91,7 +91,7 @@ def stated_system(
     >>> from qnewton_gpu.solvers import make_solver
     >>> system = stated_system(1024, kappa=100, row_nonzeros=8)
     >>> make_solver("qsvt").predict(system, CostModel(), system.operator.backend).factors["queries"]
-    569.0
+    571.0
     """
     order = _whole("size", size)
     entries = order * (order if row_nonzeros is None else min(_whole("row_nonzeros", row_nonzeros), order))
