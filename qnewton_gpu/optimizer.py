@@ -242,6 +242,8 @@ class QNewton(torch.optim.Optimizer):
             "solution_norm": dict(self._solution_norm),
             "shapes": [list(p.shape) for p in self.param_groups[0]["params"]],
         }
+        if self.scheduler.adaptation is not None:
+            state["newton"]["adaptation"] = self.scheduler.adaptation.state_dict()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -257,6 +259,8 @@ class QNewton(torch.optim.Optimizer):
         self.steps_taken = newton["steps_taken"]
         self._success_probability = dict(newton["success_probability"])
         self._solution_norm = dict(newton.get("solution_norm", {}))  # absent before kernel reflection
+        if self.scheduler.adaptation is not None and "adaptation" in newton:
+            self.scheduler.adaptation.load_state_dict(newton["adaptation"])
 
 
 def _check_number(name: str, value: Any, default: float, zero: bool = False) -> None:

@@ -1,6 +1,7 @@
 """The scheduler: predicts what every solver would cost on the stated machines, takes the cheapest, and checks it.
 
-A plan depends on the stated machines and on kappa and p rounded to a grid, never on timings taken during the run.
+A plan depends on the stated machines and on kappa and p rounded to a grid, never on timings taken during the run,
+unless it is asked to adapt.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from .costs import CostModel
 from .encodings import ENCODINGS, WITH_GATES
 from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
 from .noise import Noise
-from .planning.plan import Plan, beyond_queries, make_plan, margin, predict_all
+from .planning.adaptation import Adaptation
+from .planning.plan import Handicap, Plan, beyond_queries, make_plan, margin, predict_all
 from .planning.schedule import ASKED, SCHEDULES, Schedule, make_schedule
 from .readout import Readout, as_readout
 from .simulation import RegisterBudget, check_mode
@@ -44,7 +46,8 @@ class Scheduler:
     mode "circuit" takes an encoding that has a gate program. backend is where everything is computed: a name or what
     `select_backend` gives. cross_check is the fraction of systems that `compare_modes` is meant for. schedule is how
     the systems of a step share the two machines: "makespan" (the step ends soonest) or "paper" (each system to its
-    faster machine). Raises BackendUnavailableError, UnknownNameError, ParameterError, CombinationError.
+    faster machine). adapt corrects predictions by what solves took (`Adaptation`), on a classical machine that was
+    measured here. Raises BackendUnavailableError, UnknownNameError, ParameterError, CombinationError.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Scheduler:
         readout: Readout | str | None = None,
         noise: Noise | None = None,
         schedule: str = "makespan",
+        adapt: bool = False,
     ) -> None:
         if not isinstance(model, (CostModel, type(None))):
             raise ParameterError(
@@ -86,6 +90,13 @@ class Scheduler:
         if solver in CLASSICAL and (noise or not self.readout.exact):
             problem = f"{solver} runs no circuit that could be read by shots or disturbed"
             raise CombinationError("solver", problem, "Use a quantum solver, or leave readout and noise out")
+        self.adaptation = Adaptation() if adapt else None
+        if adapt and not (self.solver == "auto" and self.model.classical.measured):
+            problem = "compares predictions with this machine's seconds, and the classical machine is a stated one"
+            if self.solver != "auto":
+                problem = f"chooses solvers, and {solver} was asked for"
+            remedy = "Use solver='auto' and a CostModel whose classical machine is calibrate(backend): --calibrate"
+            raise CombinationError("adapt", problem, remedy)
         self._options = {
             "encoding": encoding,
             "max_queries": max_queries,
@@ -125,8 +136,12 @@ class Scheduler:
                 predict_all(system, model, self.backend, self._predictors, asked)
                 for model in (self.model, self.model.honest())
             )
+            handicaps: dict[str, Handicap] = {}
+            if self.adaptation is not None:
+                costs, honest = self.adaptation.corrected(costs), self.adaptation.corrected(honest)
+                handicaps = self.adaptation.handicaps(system.name, self.model.candidates)
             limit: Any = self._options["max_queries"]
-            handicaps = beyond_queries(costs, self.model.quantum_candidates, limit)
+            handicaps |= beyond_queries(costs, self.model.quantum_candidates, limit)
             plan = make_plan(costs, honest, self.model, handicaps)
         if asked is None:
             return plan
@@ -138,7 +153,11 @@ class Scheduler:
         """Plans for the systems of a step, which share a classical and a quantum machine."""
         plans = [self.plan(system) for system in systems]
         with stage("plan", category="+".join(system.name for system in systems)):
-            return make_schedule(plans, self.model, self.schedule if self.solver == "auto" else ASKED)
+            schedule = make_schedule(plans, self.model, self.schedule if self.solver == "auto" else ASKED)
+        if self.adaptation is not None:
+            for system, plan in zip(systems, schedule.plans, strict=True):
+                self.adaptation.took(system.name, plan.planned_by)
+        return schedule
 
     def solve(self, system: LinearSystem, plan: Plan | None = None) -> tuple[Solution, Plan]:
         """Run the plan of one system; see `solve_many`."""
@@ -176,6 +195,7 @@ class Scheduler:
     def _to_the_end(self, system: LinearSystem, plan: Plan, first: Solution) -> tuple[Solution, Plan]:
         """The planned solution, or what the fallbacks make of it."""
         tried = [self._charged(first, system, plan)]
+        self._learn(first, plan)
         for name in fallbacks(system):
             if self.solver != "auto" or tried[-1].solved:
                 break
@@ -192,6 +212,16 @@ class Scheduler:
         solution.queries = sum(attempt.queries for attempt in tried)
         solution.history = [entry for attempt in tried for entry in attempt.history]
         return solution, plan
+
+    def _learn(self, solution: Solution, plan: Plan) -> None:
+        """Tell the adaptation what a plan promised, and what came: on the projected clock of a quantum solver, in
+        seconds of this machine, assembly included, of a classical one."""
+        if self.adaptation is None or not solution.solved or plan.planned_by != solution.solver:
+            return
+        quantum = solution.solver in QUANTUM
+        cost = (plan.costs if quantum else plan.honest_costs)[solution.solver]
+        actual = solution.projected_seconds if quantum else solution.simulated_seconds
+        self.adaptation.observe(solution.solver, cost.seconds / cost.factors.get("correction", 1.0), actual or 0.0)
 
     def _charged(self, solution: Solution, system: LinearSystem, plan: Plan) -> Solution:
         solution.projected_seconds = self._projected(solution, system, plan, self.readout)

@@ -57,6 +57,7 @@ class TrainConfig:
     cross_check: float = 0.0
     comparison: str = "ideal"
     schedule: str = "makespan"
+    adapt: bool = False
     hardware: Hardware = field(default_factory=Hardware)
     classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
 
@@ -133,6 +134,7 @@ class Training:
             precision=config.precision,
             readout=config.readout,
             schedule=config.schedule,
+            adapt=config.adapt,
         )
         # made on the host, so that a seed means the same weights everywhere; from here on they stay on the device
         device = scheduler.backend.torch_device

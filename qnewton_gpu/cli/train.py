@@ -21,10 +21,9 @@ from .machines import (
     add_readout_arguments,
     add_simulation_arguments,
     budget_from,
-    classical_from,
     computes_on,
+    cost_model_from,
     describe,
-    hardware_from,
     readout_from,
 )
 
@@ -84,6 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="makespan",
         help="of the systems of a step on the two machines: makespan (the step ends soonest) or paper (each system to "
         "its faster machine)",
+    )
+    add(
+        "--adapt",
+        action="store_true",
+        help="correct predictions by what solves took, with --calibrate; such a run does not resume bit by bit",
     )
     add("--threads", type=int, default=None, help="CPU threads; all cores if not given")
     add("--out", type=Path, default=None, metavar="RUN", help="run folder; a new one in runs/ if not given")
@@ -181,6 +185,7 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         raise CombinationError("--damping-rule", problem, "Leave them out, or use --damping-rule lm")
     if floor is None:
         floor = 1e-8 if options.batch_size is None else 0.03
+    model = cost_model_from(options)
     return TrainConfig(
         data=options.data,
         hidden=options.hidden,
@@ -207,10 +212,11 @@ def config_from(options: argparse.Namespace) -> TrainConfig:
         batch_size=options.batch_size,
         seed=options.seed,
         cross_check=options.cross_check,
-        comparison=options.comparison,
+        comparison=model.comparison,
         schedule=options.schedule,
-        hardware=hardware_from(options),
-        classical=classical_from(options),
+        adapt=options.adapt,
+        hardware=model.hardware,
+        classical=model.classical,
     )
 
 
@@ -223,6 +229,8 @@ def _introduce(training: Training) -> None:
     )
     print(computes_on(training.optimizer.scheduler.backend, config.backend))
     print(describe(config.model))
+    if config.adapt:
+        print("adapts: predictions are corrected by what solves took, so this run is not bit-identical when resumed")
     if not config.readout.exact:
         shots = config.readout.shots_per_unknown
         print(f"readout by shots: {shots} N for magnitudes and {shots} N for signs in every round, charged as they are")

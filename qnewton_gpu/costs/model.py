@@ -55,8 +55,6 @@ COMPARISONS = {
         ),
     )
 }  # fmt: skip
-FREE = ("paper", "released-code", "ideal")
-"""Comparisons in which the quantum machine loads by QRAM, and reading the solution is not charged."""
 FIRST_SUCCESS_PROBABILITY = 0.03  # planned with until a step before has told
 
 
@@ -111,9 +109,17 @@ def expected_products(kappa: float, epsilon: float, size: int | None = None, dec
     return max(1.0, bound)
 
 
+def _free(hardware: Hardware) -> Hardware:
+    return replace(hardware, access="qram", readout="none", state_preparation=False)
+
+
 @dataclass(frozen=True)
 class CostModel:
-    """Predicts what a solver would take on a stated quantum machine and a stated classical one."""
+    """Predicts what a solver would take on a stated quantum machine and a stated classical one.
+
+    The hardware is taken as it is given, so that every assumption can be changed alone; `under` gives it what belongs
+    to a comparison. Raises ParameterError, UnknownNameError.
+    """
 
     hardware: Hardware = field(default_factory=Hardware)
     classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
@@ -149,13 +155,12 @@ class CostModel:
     def under(self, comparison: str) -> CostModel:
         """The same machines in another comparison, with the access and readout that belong to it.
 
-        `honest` charges readout and state preparation; the others load by QRAM and read for free. Raises
-        UnknownNameError.
+        `honest` charges readout ("inverse" unless the hardware says "copies") and state preparation; the others load by
+        QRAM and read for free. Raises UnknownNameError.
         """
         if comparison == self.comparison:
             return self
-        free = replace(self.hardware, access="qram", readout="none", state_preparation=False)
-        hardware = free if comparison in FREE else self.hardware.honest()
+        hardware = self.hardware.honest() if comparison == "honest" else _free(self.hardware)
         return CostModel(hardware, self.classical, comparison)
 
     def honest(self) -> CostModel:

@@ -7,18 +7,19 @@ seconds are multiplied by exp(m): an exponentially weighted geometric mean of th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..costs import Cost
 from ..errors import FileFormatError, ParameterError
+from .plan import Handicap
 
 STATE = ("log_corrections", "observations", "chosen")
 
 
 class Adaptation:
-    """Corrections of each solver's predictions, and for each system by name the solver that was chosen last.
+    """Corrections of each solver's predictions, and for each system by name the candidate that it was given to last.
 
     weight is w above: a ratio that stays the same is known to (1 - w)^n of its logarithm after n solves. No correction
     is above `limit` or below 1/limit. A system goes to another solver only if that is predicted to take less than
@@ -69,35 +70,21 @@ class Adaptation:
         return {name: self._corrected(name, cost) for name, cost in costs.items()}
 
     def _corrected(self, name: str, cost: Cost) -> Cost:
+        if not cost.finite:
+            return cost
         factor = self.correction(name)
         return replace(cost, seconds=cost.seconds * factor, factors={**cost.factors, "correction": factor})
 
-    def choose(self, name: str, costs: Mapping[str, Cost], candidates: Sequence[str]) -> tuple[str, str]:
-        """The solver for the system of this name, and why: the one chosen before unless another is clearly better.
-
-        costs: corrected. Of equal candidates the first. Raises ParameterError without candidates.
-        """
-        if not candidates:
-            raise ParameterError("candidates", f"none is given for {name}", "Give at least one name of a solver")
-        seconds = {candidate: costs[candidate].seconds for candidate in candidates}
-        best = min(candidates, key=lambda candidate: seconds[candidate])
+    def handicaps(self, name: str, candidates: Collection[str]) -> dict[str, Handicap]:
+        """What the others carry where the system of this name was given to one of the candidates before."""
         last = self._chosen.get(name)
-        kept = best if last not in seconds or seconds[best] * (1 + self.margin) < seconds[last] else last
-        self._chosen[name] = kept
-        others = [candidate for candidate in candidates if candidate != kept]
-        said = self._said(kept, seconds)
-        if others:
-            second = min(others, key=lambda candidate: seconds[candidate])
-            said += f" against {self._said(second, seconds)}"
-        said += ", projected, corrected by what solves before took"
-        if kept != best:
-            said += f"; {kept} is kept, for {best} is not better by {self.margin:.0%}"
-        elif last not in (None, kept):
-            said += f"; before it was {last}"
-        return kept, said
+        why = f"{last} is kept, for nothing is better by {self.margin:.0%}"
+        others = [candidate for candidate in candidates if candidate != last] if last in candidates else []
+        return {candidate: Handicap(1 + self.margin, why) for candidate in others}
 
-    def _said(self, solver: str, seconds: Mapping[str, float]) -> str:
-        return f"{solver} {seconds[solver]:.2e} s (x{self.correction(solver):.3g})"
+    def took(self, name: str, candidate: str) -> None:
+        """Remember which candidate the system of this name was given to."""
+        self._chosen[name] = candidate
 
     def state_dict(self) -> dict[str, Any]:
         """All that was learnt, as plain data that JSON can hold; the three settings are not in it."""

@@ -99,7 +99,9 @@ def make_plan(
     ranked = sorted(model.candidates, key=lambda name: (weighed(costs, handicaps, name), costs[name].seconds))
     best, second = ranked[0], ranked[1]
     said = f"{_said(costs[best])} against {_said(costs[second])}, projected, {model.comparison} comparison"
-    passed_over = [why for name, (_, why) in handicaps.items() if costs[name].seconds < costs[best].seconds]
+    passed_over = dict.fromkeys(
+        why for name, (_, why) in handicaps.items() if costs[name].seconds < costs[best].seconds
+    )
     return Plan(
         solver=runs_as(best),
         planned_by=best,
@@ -133,7 +135,4 @@ def margin(costs: Costs, name: str, others: Iterable[str]) -> float:
 def break_even(model: CostModel, costs: Costs) -> float:
     """The gate time at which the best quantum candidate takes as long as the best classical one; 0 where none would."""
     classical = min(costs[name].seconds for name in model.classical_candidates)
-    return max(
-        model.break_even_gate_time(costs[name], classical / costs[name].factors.get("correction", 1.0))
-        for name in model.quantum_candidates
-    )
+    return max(model.break_even_gate_time(costs[name], classical) for name in model.quantum_candidates)

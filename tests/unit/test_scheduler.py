@@ -255,3 +255,61 @@ def test_solvers_that_need_a_definite_matrix_are_not_planned_for_an_indefinite_o
     matrix = np.diag(np.linspace(-1.0, 2.0, 12) + 0.01)
     solution = qn.solve(matrix, np.ones(12), hardware=CostModel(comparison="honest"))
     assert solution.solved and solution.solver == "lu" and not solution.history
+
+
+MEASURED = replace(CostModel().classical, name="measured here", measured=True)
+
+
+def adapting(gate_time: float = 1e-12, **options: Any) -> Scheduler:
+    return Scheduler(CostModel(Hardware(gate_time), MEASURED), adapt=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({}, "a stated one"), ({"model": CostModel(classical=MEASURED), "solver": "lu"}, "lu was asked for")],
+)
+def test_only_choices_on_a_measured_machine_can_adapt(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(CombinationError, match=said):
+        Scheduler(adapt=True, **options)
+
+
+def test_what_a_solve_took_corrects_the_next_plan_and_the_costs_say_so() -> None:
+    scheduler = adapting()
+    assert scheduler.adaptation is not None
+    first = scheduler.plan_many([system()]).plans[0]
+    assert first.costs["qsvt"].factors["correction"] == 1.0
+    solution, _ = scheduler.solve_many([system()], [first])[0]
+    ratio = solution.projected_seconds / first.costs["qsvt"].seconds
+    weight = scheduler.adaptation.weight
+    assert first.solver == "qsvt" and abs(math.log(ratio)) > 0.01
+    second = scheduler.plan(system())
+    assert second.costs["qsvt"].factors["correction"] == pytest.approx(ratio**weight, rel=1e-9)
+    assert second.costs["qsvt"].seconds == pytest.approx(first.costs["qsvt"].seconds * ratio**weight, rel=1e-9)
+    assert f"(corrected x{ratio**weight:.3g})" in second.reason
+
+
+def test_a_classical_solver_is_compared_with_the_seconds_of_this_machine() -> None:
+    scheduler = adapting(1.0)
+    solution, plan = scheduler.solve(system())
+    assert solution.solver == "lu" and scheduler.adaptation is not None
+    seen = math.log(solution.simulated_seconds / plan.honest_costs["lu"].seconds)
+    limited = min(max(seen, -math.log(100)), math.log(100))
+    expected = math.exp(scheduler.adaptation.weight * limited)
+    assert scheduler.adaptation.correction("lu") == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_choice_is_kept_until_another_is_clearly_better() -> None:
+    equal = Scheduler().plan(system()).break_even_gate_time
+    scheduler = adapting(0.9 * equal)
+    assert scheduler.plan_many([system()]).plans[0].solver == "qsvt"
+    for gate_time, kept in ((1.1 * equal, "qsvt"), (1.3 * equal, "lu"), (0.9 * equal, "lu"), (0.7 * equal, "qsvt")):
+        scheduler.model = CostModel(Hardware(gate_time), MEASURED)
+        plan = scheduler.plan_many([system()]).plans[0]
+        assert plan.solver == kept
+        assert ("is kept, for nothing is better by 20%" in plan.reason) == (gate_time in (1.1 * equal, 0.9 * equal))
+
+
+def test_without_adapt_nothing_is_learnt() -> None:
+    scheduler = Scheduler(CostModel(Hardware(1e-8), MEASURED))
+    plans = [scheduler.solve(system())[1] for _ in range(2)]
+    assert plans[0] == plans[1] and "correction" not in plans[0].costs["qsvt"].factors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qnewton_gpu.costs import Cost
 from qnewton_gpu.errors import FileFormatError, ParameterError
 from qnewton_gpu.planning.adaptation import Adaptation
+from qnewton_gpu.planning.plan import weighed
 
 INF = float("inf")
 SECONDS = st.floats(1e-18, 1e6)
@@ -23,6 +24,13 @@ NAMES = ("qsvt", "lu", "cg")
 
 def costs_of(**seconds: float) -> dict[str, Cost]:
     return {name: Cost(name, value, {"gate_time": 1e-9}) for name, value in seconds.items()}
+
+
+def choose(adaptation: Adaptation, name: str, costs: dict[str, Cost], candidates: Sequence[str]) -> str:
+    """What a plan does: the least cost with the handicaps, which is then remembered."""
+    chosen = min(candidates, key=lambda c: weighed(costs, adaptation.handicaps(name, candidates), c))
+    adaptation.took(name, chosen)
+    return chosen
 
 
 @given(SECONDS, st.floats(1 / 99, 99), st.floats(0.05, 1.0))
@@ -75,8 +83,8 @@ def test_without_an_observation_the_first_choice_is_the_cheapest(seconds: list[f
     corrected = adaptation.corrected(costs)
     assert [cost.seconds for cost in corrected.values()] == seconds
     expected = min(NAMES, key=lambda name: costs[name].seconds)
-    chosen, reason = adaptation.choose("layer1", corrected, NAMES)
-    assert chosen == expected and reason.startswith(f"{expected} ")
+    assert adaptation.handicaps("layer1", NAMES) == {}
+    assert choose(adaptation, "layer1", corrected, NAMES) == expected
 
 
 @given(st.lists(st.floats(-0.08, 0.08), min_size=2, max_size=60), st.randoms(use_true_random=False))
@@ -85,7 +93,7 @@ def test_a_choice_never_wavers_between_nearly_equal_costs(noise: list[float], ra
     adaptation, chosen = Adaptation(weight=random.uniform(0.05, 1)), []
     for here, there in zip(noise, reversed(noise), strict=True):
         costs = adaptation.corrected(costs_of(qsvt=1e-3 * math.exp(here / 2), lu=1e-3 * math.exp(there / 2)))
-        solver, _ = adaptation.choose("network", costs, ("qsvt", "lu"))
+        solver = choose(adaptation, "network", costs, ("qsvt", "lu"))
         chosen.append(solver)
         adaptation.observe(solver, 1.0, math.exp(random.choice([here, there]) / 2))
     assert len(set(chosen)) == 1
@@ -99,7 +107,7 @@ def test_with_true_ratios_that_stay_choices_settle(truth: list[tuple[float, floa
     ratios = {name: ratio for name, (_, ratio) in zip(NAMES, truth, strict=True)}
     adaptation, chosen = Adaptation(weight=weight), []
     for _ in range(300):
-        solver, _ = adaptation.choose("network", adaptation.corrected(costs_of(**predicted)), NAMES)
+        solver = choose(adaptation, "network", adaptation.corrected(costs_of(**predicted)), NAMES)
         adaptation.observe(solver, predicted[solver], predicted[solver] * ratios[solver])
         chosen.append(solver)
     assert len(set(chosen[-100:])) == 1
@@ -111,22 +119,21 @@ def test_with_true_ratios_that_stay_choices_settle(truth: list[tuple[float, floa
 def test_a_choice_changes_where_another_is_clearly_better_or_the_old_one_cannot() -> None:
     adaptation = Adaptation(margin=0.2)
     both = ("qsvt", "lu")
-    assert adaptation.choose("a", costs_of(qsvt=1.0, lu=2.0), both)[0] == "qsvt"
-    kept, reason = adaptation.choose("a", costs_of(qsvt=1.19, lu=1.0), both)
-    assert kept == "qsvt" and "qsvt is kept, for lu is not better by 20%" in reason
-    assert adaptation.choose("b", costs_of(qsvt=1.19, lu=1.0), both)[0] == "lu", "of each system by itself"
-    changed, reason = adaptation.choose("a", costs_of(qsvt=1.21, lu=1.0), both)
-    assert changed == "lu" and "before it was qsvt" in reason and "projected" in reason
-    assert adaptation.choose("a", costs_of(qsvt=1.0, lu=INF), both)[0] == "qsvt"
-    assert adaptation.choose("a", costs_of(qsvt=5.0, lu=5.0), ("lu",)) == (
-        "lu", "lu 5.00e+00 s (x1), projected, corrected by what solves before took; before it was qsvt")  # fmt: skip
+    assert choose(adaptation, "a", costs_of(qsvt=1.0, lu=2.0), both) == "qsvt"
+    assert choose(adaptation, "a", costs_of(qsvt=1.19, lu=1.0), both) == "qsvt"
+    ((other, handicap),) = adaptation.handicaps("a", both).items()
+    assert other == "lu" and handicap.factor == 1.2 and handicap.why == "qsvt is kept, for nothing is better by 20%"
+    assert choose(adaptation, "b", costs_of(qsvt=1.19, lu=1.0), both) == "lu", "of each system by itself"
+    assert choose(adaptation, "a", costs_of(qsvt=1.21, lu=1.0), both) == "lu"
+    assert choose(adaptation, "a", costs_of(qsvt=1.0, lu=INF), both) == "qsvt"
+    assert adaptation.handicaps("a", ("lu",)) == {}, "what it was given to is no candidate any more"
 
 
 def test_planning_twice_is_planning_once() -> None:
     adaptation, costs = Adaptation(), costs_of(qsvt=1.0, lu=1.1)
-    adaptation.choose("a", costs_of(qsvt=9.0, lu=1.1), ("qsvt", "lu"))
-    first = adaptation.choose("a", costs, ("qsvt", "lu"))
-    assert first == adaptation.choose("a", costs, ("qsvt", "lu")) and first[0] == "lu"
+    choose(adaptation, "a", costs_of(qsvt=9.0, lu=1.1), ("qsvt", "lu"))
+    first = choose(adaptation, "a", costs, ("qsvt", "lu"))
+    assert first == choose(adaptation, "a", costs, ("qsvt", "lu")) == "lu"
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), SECONDS, SECONDS), max_size=10))
@@ -134,15 +141,14 @@ def test_its_state_goes_through_json_and_goes_on_the_same(seen: list[tuple[str, 
     one, other = Adaptation(), Adaptation()
     for solver, predicted, actual in seen:
         one.observe(solver, predicted, actual)
-        one.choose(f"system {solver}", one.corrected(costs_of(qsvt=1.0, lu=1.1, cg=0.9)), NAMES)
+        choose(one, f"system {solver}", one.corrected(costs_of(qsvt=1.0, lu=1.1, cg=0.9)), NAMES)
     other.load_state_dict(json.loads(json.dumps(one.state_dict())))
     assert other.state_dict() == one.state_dict()
     for adaptation in (one, other):
         adaptation.observe("lu", 1.0, 3.0)
     assert other.corrected(costs_of(lu=1.0)) == one.corrected(costs_of(lu=1.0))
-    assert other.choose("system lu", costs_of(qsvt=1.0, lu=1.0, cg=1.0), NAMES) == one.choose(
-        "system lu", costs_of(qsvt=1.0, lu=1.0, cg=1.0), NAMES
-    )
+    equal = costs_of(qsvt=1.0, lu=1.0, cg=1.0)
+    assert choose(other, "system lu", equal, NAMES) == choose(one, "system lu", equal, NAMES)
 
 
 def test_a_pair_without_a_ratio_says_nothing() -> None:
@@ -190,7 +196,6 @@ def test_a_state_that_is_none_is_refused_and_changes_nothing(state: Any, said: s
         lambda: Adaptation(margin=float("nan")),
         lambda: Adaptation().observe("lu", float("nan"), 1.0),
         lambda: Adaptation().observe("lu", 1.0, -1.0),
-        lambda: Adaptation().choose("network", {}, ()),
     ],
 )
 def test_bad_input_is_refused(wrong: Callable[[], Any]) -> None:
