@@ -67,7 +67,7 @@ def _time(folder: Folder) -> Figure:
         for rule, (colour, line) in rules.items():
             _against_gate_time(axes, table, "newton-hessian", rule, goal, rule, COLOUR[colour], line)
         for (name, said), colour in zip(FIRST_ORDER.items(), ("slate", "green", "purple"), strict=True):
-            label = said.split(" as ")[0]
+            label = said.split(" as ")[0].replace("learning rate", "lr")
             _against_gate_time(axes, table, name, "first order", goal, label, COLOUR[colour], "-.")
         axes.set(xscale="log", yscale="log", xlabel="gate time in seconds", title=title)
         axes.invert_xaxis()
@@ -84,7 +84,7 @@ def _against_gate_time(
 ) -> None:
     rows = [row for row in table if (row["run"], row["rule"], row["goal"]) == (run, rule, goal)]
     points = [(row["gate_time"], row["projected_total_s"]) for row in rows if math.isfinite(row["projected_total_s"])]
-    label += "" if points else " (does not reach it)"
+    label += "" if points else ": not reached"
     axes.plot([x for x, _ in points], [y for _, y in points], label=label, color=colour, linestyle=line)
 
 
@@ -137,7 +137,7 @@ def _sweep(
             (2, "break_even_gate_time_s, sparse access", "--", f"{name}, sparse access".strip(", ")),
         )
         for panel, column, line, label in plots:
-            values = [math.nan if row[column] is None else row[column] for row in rows]
+            values = [row[column] or math.nan for row in rows]  # no value, or a gate time of 0: never
             panels[panel].plot(across, values, line, marker="o", markersize=3, color=COLOUR[colour], label=label)
     panels[0].set(ylabel="test accuracy", title="accuracy: measured")
     panels[1].set(ylabel="kappa", yscale="log", title="largest layer's kappa: measured")
@@ -146,6 +146,8 @@ def _sweep(
         axes.set_xlabel(x)
         if log:
             axes.set_xscale("log")
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
         if any(label for label in axes.get_legend_handles_labels()[1]):
             _legend(axes)
     return figure, panels

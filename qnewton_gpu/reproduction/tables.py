@@ -39,7 +39,7 @@ class Folder:
         fields: list[str] | None = None
         if file.is_file():
             with file.open(newline="", encoding="utf-8") as earlier:
-                fields = next(csv.reader(earlier))
+                fields = next(csv.reader(earlier), None)
         with file.open("a", newline="", encoding="utf-8") as target:
             for row in rows:
                 new, fields = fields is None, fields or list(row)
