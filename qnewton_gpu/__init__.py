@@ -27,12 +27,14 @@ _NAMES = {
     "CostModel": "costs.model",
     "Hardware": "costs.hardware",
     "ClassicalMachine": "costs.machine",
+    "calibrate": "costs.calibration",
     "condition": "conditioning.condition",
     "RegisterBudget": "simulation",
     "Readout": "readout",
     "Noise": "noise",
     "SpectrumBounds": "conditioning.spectrum",
     "estimate_spectrum": "conditioning.spectrum",
+    "kappa_estimates": "conditioning.kappa",
     "prune_symmetric": "conditioning.pruning",
     "inverse_polynomial": "polynomials.inverse",
     "phase_factors": "polynomials.phases",
@@ -57,8 +59,10 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .backends import select_backend
     from .conditioning.condition import condition
+    from .conditioning.kappa import kappa_estimates
     from .conditioning.pruning import prune_symmetric
     from .conditioning.spectrum import SpectrumBounds, estimate_spectrum
+    from .costs.calibration import calibrate
     from .costs.hardware import Hardware
     from .costs.machine import ClassicalMachine
     from .costs.model import CostModel
