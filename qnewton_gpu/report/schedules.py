@@ -32,7 +32,7 @@ def schedules(log: RunLog) -> str:
     )
     methods = Counter(str(schedule.get("method")) for schedule in planned)
     found = ", ".join(f"{times:,} {escape(METHODS.get(name, name))}" for name, times in methods.most_common())
-    longer = f"{100 * (paper / ours - 1):.2g} % longer" if paper > ours * (1 + 1e-9) else "as long"
+    longer = "as long" if abs(paper - ours) <= 1e-9 * ours else f"{paper / ours:.4g} times as long"
     said = (
         f"Over {plural(len(planned), 'step')} with more than one system the plans take {ours:.4g} s projected; the "
         f"paper's rule, each system to its faster machine, takes {paper:.4g} s, {longer}. No schedule is below "

@@ -136,7 +136,7 @@ def test_a_schedule_is_set_against_the_rule_of_the_paper() -> None:
     log = log_of([quantum(2e-4, 3e-5), classical(1.0, 1.0)], [quantum(2e-4, 2e-4), classical(1.0, 1.0)], **SHARED)
     source = schedules(log)
     assert "Over 2 steps" in words(source) and "take 0.0004 s projected" in words(source)
-    assert "takes 0.0006 s, 50 % longer. No schedule is below 0.00038 s" in words(source)
+    assert "takes 0.0006 s, 1.5 times as long. No schedule is below 0.00038 s" in words(source)
     assert "2 found as the minimum itself" in source
     for label in ("lower bound", "paper's rule", "makespan", "charged", "layer 0", "layer 2", "classical", "quantum"):
         assert f">{label}</text>" in source, label
@@ -144,8 +144,10 @@ def test_a_schedule_is_set_against_the_rule_of_the_paper() -> None:
 
 
 def test_systems_of_one_machine_follow_one_another() -> None:
-    log = log_of([quantum(1.0, 1.0), quantum(2.0, 2.5)], **{**SHARED, "machines": ["quantum", "quantum"]})
+    log = log_of([quantum(1.0, 1.0), quantum(2.0, 2.5)], **{**SHARED, "machines": ["quantum"] * 2, "rule": "asked"})
+    log.steps[0]["schedule"]["paper_rule_seconds"] = 5e-5
     assert charged(log) == [3.5]
+    assert "takes 5e-05 s, 0.25 times as long" in words(schedules(log))
 
 
 def test_a_step_with_a_fallback_has_no_charged_makespan() -> None:
