@@ -30,6 +30,7 @@ def header(log: RunLog, title: str) -> str:
         ),
         "solver": "chosen by the scheduler" if log.chosen_freely else f"{config.get('solver')}, asked for",
         "comparison": log.comparison + (", decides the choice" if log.chosen_freely else ""),
+        "predictions": "corrected by what solves took" if config.get("adapt") else None,
         "schedule": config.get("schedule") if log.chosen_freely and log.shared_steps else None,
         "gate time": f"{hardware.gate_time:.3g} s, stated; access {hardware.access}",
         "readout": _readout(log),

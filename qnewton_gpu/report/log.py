@@ -126,6 +126,11 @@ class RunLog:
         """Those of `solvers` that have a finite prediction in that comparison for any system."""
         return [name for name in self.solvers if any(s.projected(name, honest) is not None for s in self.systems)]
 
+    @cached_property
+    def factors(self) -> set[str]:
+        """The names of all factors that predicted costs have."""
+        return {name for system in self.systems for cost in system.all_costs for name in cost.get("factors") or {}}
+
     @property
     def chosen_freely(self) -> bool:
         """Whether the scheduler chose, and not the user."""

@@ -30,7 +30,7 @@ from .tables import (
 )
 
 FORMULA = (
-    "projected seconds = columns × (rounds × repetitions × readout × (queries × depth + preparation){}) × gate time"
+    "projected seconds = columns × (rounds × repetitions × readout × (queries × depth + preparation){}) × gate time{}"
 )
 SEARCH = " + search queries × depth + search runs × preparation"
 
@@ -104,7 +104,9 @@ def _projected(log: RunLog) -> str:
         caption += " (left), or what the honest comparison would have run (right)"
         said = log.model.honest().rules.said
         parts = [f"<p>The right panel is the honest comparison: {escape(said)}.</p>"]
-    searched = any("search_queries" in (c.get("factors") or {}) for s in log.systems for c in s.all_costs)
+    formula = FORMULA.format(
+        SEARCH if "search_queries" in log.factors else "", " × correction" if "correction" in log.factors else ""
+    )
     return section(
         f"What it would cost on the stated machines {clock('projected')}",
         framed(figures.projected(log), caption + "."),
@@ -115,7 +117,7 @@ def _projected(log: RunLog) -> str:
         f"and the success probabilities seen.{_unable(log)}</p>",
         solver_costs(log),
         "<h3>The factors of the quantum cost</h3>",
-        f'<p class="formula">{FORMULA.format(SEARCH if searched else "")}</p>',
+        f'<p class="formula">{formula}</p>',
         quantum_factors(log),
     )
 

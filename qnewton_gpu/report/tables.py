@@ -12,6 +12,9 @@ from .style import clock, solver_badge
 MAX_ROWS = 100
 Row = tuple[str, list[str]]  # class of the row, its cells
 PROJECTED, SIMULATED = clock("projected"), clock("simulated")
+OPTIONAL_FACTORS = {
+    "search_queries": "#search<br>queries", "search_runs": "#search<br>runs", "correction": "#correc-<br>tion",
+}  # fmt: skip
 LEDGER = ("polynomial", "phases", "arithmetic", "readout", "residual")
 
 
@@ -165,9 +168,8 @@ def quantum_factors(log: RunLog) -> str:
         "#depth of<br>a query,<br>gates", "#prepa-<br>ration,<br>gates", "#gate<br>time, s,<br>stated",
         f"#{PROJECTED}<br>s",
     ]  # fmt: skip
-    searched = any("search_queries" in (c.get("factors") or {}) for s in shown for c in s.all_costs)
-    if searched:
-        headers[-2:-2] = ["#search<br>queries", "#search<br>runs"]
+    optional = {name: header for name, header in OPTIONAL_FACTORS.items() if name in log.factors}
+    headers[-2:-2] = optional.values()
     rows: list[Row] = []
     for system in shown:
         place = _place(system)
@@ -176,14 +178,13 @@ def quantum_factors(log: RunLog) -> str:
             for solver in (s for s in log.solvers if s in (*model.quantum_candidates, system.chosen)):
                 cost = system.costs(honest).get(solver, {})
                 if "gate_time" in (cost.get("factors") or {}):
-                    rows.append(("", [*place, escape(name), solver_badge(solver), *_factors(cost, searched)]))
+                    rows.append(("", [*place, escape(name), solver_badge(solver), *_factors(cost, optional)]))
                     place = ["", ""]
     return table(headers, rows, caption)
 
 
-def _factors(cost: Record, searched: bool) -> list[str]:
+def _factors(cost: Record, optional: Iterable[str]) -> list[str]:
     factors = cost["factors"]
-    search = [count(factors.get("search_queries")), count(factors.get("search_runs"))] if searched else []
     return [
         count(factors.get("rounds")),
         count(factors.get("columns")),
@@ -193,7 +194,7 @@ def _factors(cost: Record, searched: bool) -> list[str]:
         count(factors.get("queries")),
         figure_of(factors.get("depth"), ".4g"),
         figure_of(factors.get("preparation"), ".4g"),
-        *search,
+        *(figure_of(factors.get(name)) for name in optional),
         figure_of(factors.get("gate_time")),
         figure_of(cost.get("projected_seconds"), missing="∞"),
     ]

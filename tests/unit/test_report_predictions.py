@@ -107,6 +107,17 @@ def test_a_norm_search_counts_among_the_planned_queries() -> None:
     assert cells(predictions(log_of([system])), "charged projected", "kernel_reflection")[-2] == "0.5"  # 100 of 200
 
 
+def test_factors_that_only_some_costs_have_get_columns_where_they_are_known() -> None:
+    corrected = {"qsvt": {"projected_seconds": 1.5, "factors": {**FACTORS, "correction": 1.5}}}
+    log = log_of([quantum(1.5, 1.0, predicted=corrected)])
+    assert "× gate time × correction" in page(log) and "correc-<br>tion" in quantum_factors(log)
+    assert cells(quantum_factors(log), "1", "layer 0")[-3:] == ["1.5", "1e-07", "1.5"]
+    searched = {"kernel_reflection": {"projected_seconds": 1.0, "factors": {**FACTORS, "search_queries": 1234.0}}}
+    log = log_of([quantum(1.0, 1.0, solver="kernel_reflection", planned_by="kernel_reflection", predicted=searched)])
+    assert "search queries × depth" in page(log) and "correction" not in page(log)
+    assert cells(quantum_factors(log), "1", "layer 0")[-3:] == ["1,234", "1e-07", "1"]
+
+
 def test_a_formula_is_named_as_what_predicted() -> None:
     source = predictions(log_of([quantum(1.0, 0.1, planned_by="jennings")], model=CostModel(comparison="paper")))
     assert cells(source, "charged projected", "jennings")[3:5] == ["0.1", "90 %"]
