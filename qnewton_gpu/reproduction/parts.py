@@ -87,12 +87,12 @@ def _train_all(name: str, problem: Problem, steps: int, runs: dict[str, Run], fo
 
 
 def told(name: str, rows: Iterable[Row], tell: Tell) -> Iterator[Row]:
-    """The same rows, each with a line of progress."""
+    """The same rows, each with a line of progress once it is taken."""
     for row in rows:
+        yield row
         first, second = list(row.items())[:2]
         accuracy = math.nan if row["test_accuracy"] is None else row["test_accuracy"]
         tell(
             f"{name}: {first[0]} {first[1]}, {second[0]} {second[1]:g}, kappa {row['kappa_first']:.3g} to "
             f"{row['kappa_last']:.3g}, test accuracy {accuracy:.4f}"
         )
-        yield row
