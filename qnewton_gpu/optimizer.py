@@ -110,7 +110,7 @@ class QNewton(torch.optim.Optimizer):
         )  # fmt: skip
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
-        self._success_probability: dict[str, float] = {}
+        self._success_probability: dict[str, dict[str, float]] = {}  # of each system, by solver
         self._solution_norm: dict[str, float] = {}
         # checks the model, the loss and the curvature's name before training starts
         check_model(model)
@@ -153,7 +153,7 @@ class QNewton(torch.optim.Optimizer):
     def _solve(self, systems: list[BlockSystem], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool, Schedule]:
         direction, logged, certified = torch.zeros_like(theta), [], True
         for block in systems:
-            block.system.expected_success_probability = self._success_probability.get(block.system.name)
+            block.system.expected_success = dict(self._success_probability.get(block.system.name, {}))
             block.system.expected_norm = self._solution_norm.get(block.system.name)
             block.system.seed = self.steps_taken  # a resumed run draws the same shots
         schedule = self.scheduler.plan_many([block.system for block in systems])
@@ -161,7 +161,7 @@ class QNewton(torch.optim.Optimizer):
         for block, (solution, plan) in zip(systems, solved, strict=True):
             system = block.system
             if solution.solver in QUANTUM and solution.success_probability:
-                self._success_probability[system.name] = solution.success_probability
+                self._success_probability.setdefault(system.name, {})[solution.solver] = solution.success_probability
             if solution.solved:  # whoever found it: kernel reflection is planned with it
                 self._solution_norm[system.name] = float(column_norms(solution.x, self.scheduler.backend)[0])
             direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(
@@ -238,7 +238,7 @@ class QNewton(torch.optim.Optimizer):
         state = super().state_dict()
         state["newton"] = {
             "steps_taken": self.steps_taken,
-            "success_probability": dict(self._success_probability),
+            "success_probability": {name: dict(seen) for name, seen in self._success_probability.items()},
             "solution_norm": dict(self._solution_norm),
             "shapes": [list(p.shape) for p in self.param_groups[0]["params"]],
         }
@@ -257,7 +257,11 @@ class QNewton(torch.optim.Optimizer):
             raise ParameterError("state_dict", problem, f"Load one that was saved for parameters of shapes {shapes}")
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "newton"})
         self.steps_taken = newton["steps_taken"]
-        self._success_probability = dict(newton["success_probability"])
+        # before there were several quantum candidates it was that of one solver, not said which: qsvt but for a few
+        self._success_probability = {
+            name: dict(seen) if isinstance(seen, dict) else {"qsvt": seen}
+            for name, seen in newton["success_probability"].items()
+        }
         self._solution_norm = dict(newton.get("solution_norm", {}))  # absent before kernel reflection
         if self.scheduler.adaptation is not None and "adaptation" in newton:
             self.scheduler.adaptation.load_state_dict(newton["adaptation"])

@@ -10,7 +10,7 @@ from typing import Any
 from ..costs import Cost, CostModel, Hardware
 from ..operators import GramOperator
 from ..operators.kronecker import KroneckerOperator
-from ..solvers import CLASSICAL, LinearSystem, Predictor, make_predictor
+from ..solvers import CLASSICAL, QUANTUM, LinearSystem, Predictor, make_predictor
 from ..solvers.quantum import DILATED
 from .plan import predict_all
 from .stated import LARGEST
@@ -149,7 +149,7 @@ class _Examination:
                     yield self._changed(assumption, said, options.get(stated, f"{stated}"), hardware=changed)
         planned = self._planned_success()
         if planned:
-            surely = replace(self.system, expected_success_probability=1.0)
+            surely = replace(self.system, expected_success=dict.fromkeys(QUANTUM, 1.0))
             yield self._changed("success probability", "1", planned, system=surely)
         for said, opponents in OPPONENTS.items():
             if set(opponents) != set(self.classical):

@@ -39,8 +39,8 @@ class LinearSystem:
 
     The last is the second one for A~ = [A; d I] and b~ = [b; 0], and `residual` is b~ - A~ x of m + n rows then.
     `bounds` are those of A in every case. `preimage` is r with G~^t r = rhs, where A is a Gram operator and r is known:
-    the circuit then inverts G~ once instead of twice. `expected_success_probability` is that of a similar system solved
-    before, `expected_norm` its ||x||; `seed` is for readout by shots.
+    the circuit then inverts G~ once instead of twice. `expected_success` has the success probability of each solver on
+    a similar system before, `expected_norm` its ||x||; `seed` is for readout by shots.
     """
 
     operator: Operator
@@ -48,7 +48,7 @@ class LinearSystem:
     bounds: SpectrumBounds
     tolerance: float
     preimage: Any | None = None
-    expected_success_probability: float | None = None
+    expected_success: dict[str, float] = field(default_factory=dict)
     name: str = "system"
     encodings: dict[str, Any] = field(default_factory=dict, repr=False)
     """Encodings of the operator by name, made once: planning needs their alpha, solving the rest."""

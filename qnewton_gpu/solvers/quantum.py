@@ -157,7 +157,7 @@ class QuantumSolver(ABC):
         system = self.pose(system)
         method = self.method(system, backend)
         epsilon, rounds = method.split()
-        p = system.expected_success_probability or self.expected_success(system) or FIRST_SUCCESS_PROBABILITY
+        p = system.expected_success.get(self.name) or self.expected_success(system) or FIRST_SUCCESS_PROBABILITY
         search_queries, search_runs = method.search()
         return model.quantum(
             self.name,
@@ -219,5 +219,5 @@ def _dilated(system: LinearSystem) -> LinearSystem:
         rhs = system.operator.backend.xp.concatenate([system.rhs, 0 * system.rhs])
         made = replace(system, operator=operator, rhs=rhs, bounds=replace(system.bounds, negative=True), encodings={})
         system.encodings[DILATED] = made
-    made.expected_success_probability = system.expected_success_probability
+    made.expected_success = system.expected_success
     return made

@@ -99,11 +99,19 @@ def test_one_ulp_of_kappa_changes_nothing(kappa: float, comparison: str) -> None
 @pytest.mark.parametrize("p", [0.03, 0.25, 2.0**-5, 1e-4])
 def test_one_ulp_of_the_success_probability_changes_nothing(p: float) -> None:
     plans = [
-        Scheduler().plan(replace(system(), expected_success_probability=changed))
+        Scheduler().plan(replace(system(), expected_success={"qsvt": changed}))
         for changed in (p, math.nextafter(p, 0), math.nextafter(p, 1))
     ]
     assert plans[0] == plans[1] == plans[2]
     assert plans[0].costs["qsvt"].factors["success_probability"] <= p * (1 + 1e-8)
+
+
+def test_the_success_that_one_solver_saw_is_not_planned_for_another() -> None:
+    model = CostModel().honest()
+    known = replace(system(), expected_success={"qsvt": 0.25}, expected_norm=1.0)
+    costs = Scheduler(model).plan(known).costs
+    assert costs["qsvt"].factors["success_probability"] == 0.25
+    assert costs["kernel_reflection"].factors["success_probability"] > 0.8
 
 
 def test_a_plan_does_not_depend_on_the_right_hand_side() -> None:

@@ -18,7 +18,7 @@ from qnewton_gpu.planning.estimate import estimate, estimate_all, solver_costs
 from qnewton_gpu.planning.plan import predict_all
 from qnewton_gpu.planning.sensitivity import Finding, Sensitivity, Verdict, judge, sensitivity
 from qnewton_gpu.planning.stated import stated_system
-from qnewton_gpu.solvers import CLASSICAL, make_predictor
+from qnewton_gpu.solvers import CLASSICAL, QUANTUM, make_predictor
 
 CPU = select_backend("cpu")
 SYSTEMS = {
@@ -125,7 +125,7 @@ def test_every_other_assumption_is_changed_alone(gate_time: float, comparison: s
         elif finding.assumption == "query count":
             expected = verdict(system, model, quantum=(finding.changed.removeprefix("of "),))
         elif finding.assumption == "success probability":
-            expected = verdict(replace(system, expected_success_probability=1.0), model)
+            expected = verdict(replace(system, expected_success=dict.fromkeys(QUANTUM, 1.0)), model)
         else:
             continue
         assert (finding.winner, finding.lead) == (expected.winner, pytest.approx(expected.lead)), finding.said

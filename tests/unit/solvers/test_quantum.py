@@ -253,8 +253,8 @@ def test_the_dilation_is_made_once_and_a_known_success_goes_with_it() -> None:
     np.testing.assert_array_equal(posed.operator.dense(), np.block([[np.zeros((4, 4)), A], [A.T, np.zeros((4, 4))]]))
     np.testing.assert_array_equal(posed.rhs, np.vstack([np.ones((4, 1)), np.zeros((4, 1))]))
     assert posed.bounds.negative and solver.pose(problem) is posed
-    problem.expected_success_probability = 0.25
-    assert solver.pose(problem).expected_success_probability == 0.25
+    problem.expected_success = {solver.name: 0.25}
+    assert solver.pose(problem).expected_success == {solver.name: 0.25}
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
