@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from .curvature import CURVATURES, Curvature, Objective, ParameterVector, make_c
 from .curvature.base import check_model
 from .curvature.losses import as_loss
 from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
-from .scheduler import Plan, Schedule, Scheduler
-from .solvers import ABSOLUTE, CLASSICAL, QUANTUM, Solution
+from .scheduler import Schedule, Scheduler
+from .solvers import ABSOLUTE, QUANTUM
 from .solvers.base import column_norms
 from .stages import stage
+from .step_records import schedule_record, system_record
 from .systems import BlockSystem, SystemOptions, build_systems
 
 Tensor = torch.Tensor
@@ -272,69 +273,3 @@ def _check_number(name: str, value: Any, default: float, zero: bool = False) -> 
     if not number or value < 0 or (value == 0 and not zero):
         least = ">= 0" if zero else "> 0"
         raise ParameterError(name, f"{value!r} is not a finite number {least}", f"The default is {default:g}")
-
-
-def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[str, Any]:
-    """What the run log keeps of one linear system."""
-    system, resources = block.system, solution.resources
-    with_assembly = plan.honest_costs[solution.solver].seconds if solution.solver in CLASSICAL else None
-    return {
-        "name": system.name,
-        "size": system.size,
-        "kappa": system.bounds.kappa,
-        "kappa_certified": system.bounds.certified,
-        "row_sparsity": block.row_sparsity,
-        "conditioning": block.record,
-        "solver": solution.solver,
-        "status": solution.status.value,
-        "message": solution.message,
-        "planned_by": plan.planned_by,
-        "margin": plan.margin,
-        "reason": plan.reason,
-        "fallbacks": plan.fallbacks,
-        "encoding": resources.get("encoding"),
-        "mode": resources.get("mode"),
-        "alpha": resources.get("alpha"),
-        "polynomial_kappa": resources.get("kappa"),
-        "polynomial_kappa_on_grid": resources.get("kappa_on_grid"),
-        "degree": resources.get("degree"),
-        "queries": solution.queries,
-        "success_probability": solution.success_probability,
-        **shots(solution),
-        "tolerance": system.tolerance,
-        "relative_residual": solution.relative_residual,
-        "ledger": solution.ledger,
-        "simulated_seconds": solution.simulated_seconds,
-        "projected_seconds": solution.projected_seconds,
-        "predicted_seconds": plan.costs[plan.planned_by].seconds,
-        # to be compared with simulated_seconds where the stated machine is the one that ran
-        "classical_predicted_seconds": with_assembly,
-        "predicted": _costs(plan.costs),
-        "honest_solver": plan.honest_solver,
-        "honest_predicted": _costs(plan.honest_costs),
-        "break_even_gate_time": plan.break_even_gate_time,
-        "honest_break_even_gate_time": plan.honest_break_even_gate_time,
-    }
-
-
-def schedule_record(schedule: Schedule) -> dict[str, Any]:
-    """What the run log keeps of a step's schedule; the plans are logged with their systems."""
-    return {f.name: getattr(schedule, f.name) for f in fields(schedule) if f.name != "plans"}
-
-
-def shots(solution: Solution) -> dict[str, Any]:
-    """What a readout by shots took, over all rounds; amplitudes that were read exactly, or by no circuit, took none."""
-    rounds = [entry for entry in solution.history if "runs" in entry]
-    if not rounds:
-        return {"readout": "exact" if solution.queries else None}
-    return {
-        "readout": "shots",
-        "rounds": len(rounds),
-        "runs": sum(sum(entry["runs"]) for entry in rounds),
-        "preparations": sum(sum(entry["preparations"]) for entry in rounds),
-        "exact_readout_seconds": solution.resources.get("exact_readout_seconds"),
-    }
-
-
-def _costs(costs: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: {"projected_seconds": cost.seconds, "factors": cost.factors} for name, cost in costs.items()}
