@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,3 +133,12 @@ def test_a_cache_that_cannot_be_written_costs_no_calibration(
 def test_a_calibrated_rate_is_a_rate() -> None:
     with pytest.raises(ParameterError, match="lu_flops"):
         ClassicalMachine("x", 1.0, float("nan"), 1.0, measured=True)
+
+
+def test_every_backend_can_be_measured(backend: Any) -> None:
+    """On a GPU the same calls on its arrays; the rehearsal shows that they are complete, and says nothing of speed."""
+    machine = measure(backend, **SMALL)
+    assert machine.measured and machine.name == f"calibrated: {backend.device}"
+    for solver in ("cholesky", "lu", "qr"):
+        assert 0 < machine.rate(solver, 16) < math.inf
+    assert 0 < machine.product_seconds(1e6, 1e6) < math.inf
