@@ -100,6 +100,8 @@ class RunFolder:
             raise RunFolderError(
                 "run", f"{self.path / CONFIG} cannot be read ({problem})", "Start the run again"
             ) from None
+        if config.get("comparison") == "paper" and "schedule" not in config:
+            config["comparison"] = "ideal"  # what `paper` was called before the paper's formula had a name
         return config
 
     def save_config(self, config: dict[str, Any]) -> None:

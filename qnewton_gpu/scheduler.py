@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 from .backends import select_backend
 from .backends.base import Backend
 from .concurrency import side_by_side
-from .costs import CostModel
+from .costs import Cost, CostModel
 from .encodings import ENCODINGS, WITH_GATES
 from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
 from .noise import Noise
@@ -236,28 +237,28 @@ class Scheduler:
         asked: Any = self._solvers[solution.solver]
         posed = asked.pose(system)  # what was run, of a square A often [[0, A], [A^t, 0]]
 
-        def seconds(queries: float, rounds: int, p: float, epsilon: float, preparations: float | None) -> float:
-            return self.model.quantum(
-                solution.solver,
-                queries=queries,
-                rounds=rounds,
-                success_probability=p,
-                size=posed.size,
-                nonzeros=posed.operator.nonzeros,
-                epsilon=epsilon,
-                preparations=preparations,
-            ).seconds
-
-        total = 0.0
-        for entry in solution.history:
+        def costs(entry: dict[str, Any]) -> list[Cost]:
+            """Of each column in this round."""
             # runs of a norm search come once, whatever is read of the circuit after it
             searched, runs = entry.get("norm_search_queries", 0), entry.get("norm_search_runs", 0)
-            search = seconds(searched / runs, runs, 1.0, 1.0, 1.0) if runs else 0.0
-            read = [n for n in entry["preparations"] if n] if not readout.exact and "preparations" in entry else None
-            for column, p in enumerate(entry["success_probability"]):
-                preparations = read[column] if read and column < len(read) else None
-                total += search + seconds(entry["queries"] - searched, 1, p, entry["epsilon"], preparations)
-        return total
+            read = [n for n in entry["preparations"] if n] if not readout.exact and "preparations" in entry else []
+            return [
+                self.model.quantum(
+                    solution.solver,
+                    queries=entry["queries"] - searched,
+                    rounds=1,
+                    success_probability=p,
+                    size=posed.size,
+                    nonzeros=posed.operator.nonzeros,
+                    epsilon=entry["epsilon"],
+                    preparations=preparations,
+                    search_queries=searched,
+                    search_runs=runs,
+                )
+                for p, preparations in zip(entry["success_probability"], chain(read, repeat(None)), strict=False)
+            ]
+
+        return self.model.seconds_of_rounds([costs(entry) for entry in solution.history], posed.size)
 
     def is_cross_checked(self, step: int, name: str, solution: Solution) -> bool:
         """Whether a solved system is among the fraction `cross_check`: (step, name) decide, so every rerun agrees."""
@@ -292,7 +293,8 @@ def fallbacks(system: LinearSystem) -> tuple[str, ...]:
     """Direct solvers for this system, the cheapest first."""
     if system.normal:
         return ("qr",)
-    return ("cholesky", "lu", "qr") if system.operator.symmetric else ("lu", "qr")
+    definite = system.operator.symmetric and not system.bounds.negative
+    return ("cholesky", "lu", "qr") if definite else ("lu", "qr")
 
 
 __all__ = ["Plan", "Schedule", "Scheduler"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -156,17 +157,9 @@ def classical_from(options: argparse.Namespace) -> ClassicalMachine:
 def cost_model_from(options: argparse.Namespace) -> CostModel:
     """The stated machines in the comparison that was asked for, with what it charges."""
     from ..costs import CostModel
-    from ..errors import CombinationError
 
-    ideal = CostModel(hardware_from(options))
-    model = ideal.under(options.comparison)
-    if model.comparison not in ("ideal", "honest") and ideal.hardware != model.hardware:
-        raise CombinationError(
-            "--comparison",
-            f"{model.comparison} loads by QRAM and reads for free, so --access and --charge-readout would do nothing",
-            "Leave them out, or use ideal or honest",
-        )
-    return CostModel(model.hardware, classical_from(options), model.comparison)
+    checked = CostModel(hardware_from(options), comparison=options.comparison)  # before anything is measured
+    return replace(checked, classical=classical_from(options))
 
 
 def describe(model: CostModel) -> str:

@@ -10,9 +10,10 @@ formula; `ideal` and `honest` count those of circuits that are simulated.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..errors import ParameterError, UnknownNameError
+from ..errors import CombinationError, ParameterError, UnknownNameError
 from .hardware import Hardware
 from .machine import ClassicalMachine
 
@@ -37,7 +38,7 @@ COMPARISONS = {
     for comparison in (
         Comparison(
             "ideal", ("qsvt",), ("lu",), False,
-            "the simulated circuit (qsvt) against LU; loading, reading and assembling the matrix are free",
+            "the simulated circuit (qsvt) against LU; assembly is free, loading and reading are as stated",
         ),
         Comparison(
             "paper", ("jennings",), ("lu",), False,
@@ -109,6 +110,11 @@ def expected_products(kappa: float, epsilon: float, size: int | None = None, dec
     return max(1.0, bound)
 
 
+def _qubits(size: int) -> float:
+    """Logical qubits of the walk on a system of this size."""
+    return 2.0 * math.ceil(math.log2(max(size, 2))) + 2
+
+
 def _free(hardware: Hardware) -> Hardware:
     return replace(hardware, access="qram", readout="none", state_preparation=False)
 
@@ -117,8 +123,10 @@ def _free(hardware: Hardware) -> Hardware:
 class CostModel:
     """Predicts what a solver would take on a stated quantum machine and a stated classical one.
 
-    The hardware is taken as it is given, so that every assumption can be changed alone; `under` gives it what belongs
-    to a comparison. Raises ParameterError, UnknownNameError.
+    A comparison charges what its name says: `ideal` takes the hardware as it is given, so that every assumption can be
+    changed alone; `honest` adds state preparation, and readout ("inverse") where the hardware reads for free; `paper`
+    and `released-code` load by QRAM and read for free. Raises ParameterError, UnknownNameError, and CombinationError
+    for hardware that a comparison would not charge.
     """
 
     hardware: Hardware = field(default_factory=Hardware)
@@ -134,6 +142,14 @@ class CostModel:
             )
         if self.comparison not in COMPARISONS:
             raise UnknownNameError.among("comparison", self.comparison, COMPARISONS)
+        if self.comparison == "honest":
+            object.__setattr__(self, "hardware", self.hardware.honest())
+        elif self.comparison != "ideal" and self.hardware != _free(self.hardware):
+            raise CombinationError(
+                "comparison",
+                f"{self.comparison} loads by QRAM and reads for free, so other access and readout would do nothing",
+                "Leave them out, or use 'ideal' or 'honest'",
+            )
 
     @property
     def rules(self) -> Comparison:
@@ -153,14 +169,13 @@ class CostModel:
         return self.rules.classical
 
     def under(self, comparison: str) -> CostModel:
-        """The same machines in another comparison, with the access and readout that belong to it.
+        """The same machines in another comparison; but for `honest` these load by QRAM and read for free there.
 
-        `honest` charges readout ("inverse" unless the hardware says "copies") and state preparation; the others load by
-        QRAM and read for free. Raises UnknownNameError.
+        Raises UnknownNameError.
         """
         if comparison == self.comparison:
             return self
-        hardware = self.hardware.honest() if comparison == "honest" else _free(self.hardware)
+        hardware = self.hardware if comparison == "honest" else _free(self.hardware)
         return CostModel(hardware, self.classical, comparison)
 
     def honest(self) -> CostModel:
@@ -203,19 +218,40 @@ class CostModel:
         }
         if search_queries:
             factors |= {"search_queries": float(search_queries), "search_runs": float(search_runs)}
-        gates, qubits = self.gates(factors), 2.0 * math.ceil(math.log2(max(size, 2))) + 2  # those of the walk
+        gates, qubits = self.gates(factors), _qubits(size)
         if hardware.level == "physical":
             distance, time = hardware.code_distance(gates, qubits), hardware.gate_seconds(gates, qubits)
             factors |= {"qubits": qubits, "code_distance": float(distance), "logical_gate_time": time}
         if hardware.factories is not None:
             factors["t_gates"] = gates * hardware.t_gates_per_gate
-        in_sequence = gates
         if hardware.parallel > 1:
             copies = factors["readout"] if preparations is not None or hardware.readout == "copies" else 1.0
+            factors["independent_runs"] = factors["columns"] * copies
+            factors["independent_runs"] *= 1.0 if hardware.amplification else factors["repetitions"]
             factors["parallel"] = hardware.speedup(factors["columns"], factors["repetitions"], copies)
-            search = factors["columns"] * self._search_gates(factors)  # adaptive: shared by none
-            in_sequence = (gates - search) / factors["parallel"] + search
+        in_sequence = self._in_sequence([factors])
         return Cost(solver, hardware.seconds(gates, qubits, in_sequence=in_sequence), factors)
+
+    def seconds_of_rounds(self, rounds: Sequence[Sequence[Cost]], size: int) -> float:
+        """Projected seconds of one solve from the costs of its rounds, each with one for every column.
+
+        Rounds follow one another, the columns of one share the processors, and one surface code and one kind of T
+        state serve all of them.
+        """
+        columns = [[cost.factors for cost in one] for one in rounds]
+        gates = sum(self.gates(factors) for one in columns for factors in one)
+        in_sequence = sum(self._in_sequence(one) for one in columns)
+        return self.hardware.seconds(gates, _qubits(size), in_sequence=in_sequence)
+
+    def _in_sequence(self, columns: Sequence[dict[str, float]]) -> float:
+        """The gates that follow one another where these columns share the processors."""
+        gates = sum(self.gates(factors) for factors in columns)
+        if self.hardware.parallel == 1:
+            return gates
+        # a search is adaptive: it is shared by none
+        search = sum(factors["columns"] * self._search_gates(factors) for factors in columns)
+        runs = sum(factors["independent_runs"] for factors in columns)
+        return (gates - search) / self.hardware.speedup(1.0, 1.0, runs) + search
 
     @classmethod
     def gates(cls, factors: dict[str, float]) -> float:

@@ -39,6 +39,13 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
         _ = RunFolder.open(tmp_path).config
 
 
+def test_the_comparison_of_a_run_keeps_its_meaning(tmp_path: Path) -> None:
+    """Before runs had a schedule, `paper` was the name of what is `ideal` now."""
+    before = RunFolder.create(tmp_path / "before", {"comparison": "paper"})
+    now = {"comparison": "paper", "schedule": "makespan"}
+    assert before.config == {"comparison": "ideal"} and RunFolder.create(tmp_path / "now", now).config == now
+
+
 def test_logged_lines_come_back_up_to_the_first_torn_one(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", {})
     assert folder.steps() == []

@@ -193,6 +193,14 @@ def test_then_comes_lu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [note.split()[0] for note in plan.fallbacks] == ["qsvt", "cholesky"]
 
 
+def test_where_eigenvalues_are_known_to_be_negative_cholesky_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler, called = scripted(monkeypatch, {"qsvt": BAD}, model=QUANTUM_WINS)
+    indefinite = system(n=20)
+    indefinite.bounds = replace(indefinite.bounds, negative=True)
+    solution, _ = scheduler.solve(indefinite)
+    assert called == ["qsvt", "lu"] and solution.solved and math.isfinite(solution.projected_seconds)
+
+
 @pytest.mark.parametrize(("planned", "then"), [("cholesky", "lu"), ("lu", "cholesky"), ("cg", "cholesky")])
 def test_whichever_was_planned_the_others_are_tried_once(
     planned: str, then: str, monkeypatch: pytest.MonkeyPatch

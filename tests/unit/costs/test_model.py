@@ -17,7 +17,7 @@ from qnewton_gpu import ClassicalMachine, CostModel, Hardware
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.costs import jennings_queries
 from qnewton_gpu.costs.model import expected_products, query_depth, readout_preparations, repetitions
-from qnewton_gpu.errors import ParameterError, UnknownNameError
+from qnewton_gpu.errors import CombinationError, ParameterError, UnknownNameError
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.polynomials import inverse_degree
 
@@ -271,3 +271,34 @@ def test_the_band_is_that_after_reordering() -> None:
     shuffled = tridiagonal[place][:, place]
     assert as_operator(shuffled, select_backend("cpu")).half_bandwidth == 1
     assert as_operator(np.ones((4, 4)) + 4 * np.eye(4), select_backend("cpu")).half_bandwidth == 3
+
+
+def test_a_comparison_charges_what_its_name_says() -> None:
+    free = Hardware(1e-9)
+    assert CostModel(free, MACHINE, "honest") == CostModel(free, MACHINE).under("honest")
+    assert CostModel(replace(free, readout="copies"), MACHINE, "honest").hardware.readout == "copies"
+    for changes in ({"access": "qrom"}, {"readout": "inverse"}, {"state_preparation": True}):
+        charged = replace(free, **changes)
+        assert CostModel(charged, MACHINE).hardware == charged
+        for name in ("paper", "released-code"):
+            with pytest.raises(CombinationError, match="reads for free"):
+                CostModel(charged, MACHINE, name)
+
+
+@pytest.mark.parametrize("amplification", [True, False])
+def test_rounds_that_were_run_are_one_solve(amplification: bool) -> None:
+    """Equal rounds of equal columns take what one prediction of them all says: one code, and shared processors."""
+    common: dict[str, Any] = {"queries": 1e6, "success_probability": 0.04, "size": 64, "nonzeros": 640,
+                              "epsilon": 1e-2, "search_queries": 0.0}  # fmt: skip
+    for hardware in (
+        Hardware(1e-9, level="physical", factories=1, amplification=amplification),
+        Hardware(1e-9, parallel=4, readout="copies", amplification=amplification),
+    ):
+        model = CostModel(hardware, MACHINE)
+        predicted = model.quantum("qsvt", rounds=9, columns=3, **common)
+        column = model.quantum("qsvt", rounds=1, **common)
+        assert model.seconds_of_rounds([[column] * 3] * 9, 64) == pytest.approx(predicted.seconds, rel=1e-9)
+        assert model.seconds_of_rounds([], 64) == 0
+    searching = model.quantum("k", rounds=1, columns=3, **{**common, "search_queries": 1e7, "search_runs": 9})
+    column = model.quantum("k", rounds=1, **{**common, "search_queries": 1e7, "search_runs": 9})
+    assert model.seconds_of_rounds([[column] * 3], 64) == pytest.approx(searching.seconds, rel=1e-9)
