@@ -41,8 +41,10 @@ class BlockPower:
         """The largest Ritz value, which is at most lambda_max."""
         return float(np.linalg.eigvalsh(self.ritz)[-1])
 
-    def upper_bound(self, failure_probability: float = FAILURE_PROBABILITY) -> float:
+    def upper_bound(self, failure_probability: float = FAILURE_PROBABILITY, terms: int = 0) -> float:
         """At least lambda_max of H but with probability < failure_probability over V.
+
+        `terms` are those of the longest sum in a product, where they are more than N: what rounding grows with.
 
         Let u be a unit eigenvector of lambda_max and c = V^t u, k Gaussian numbers, so that ||c|| < tau with
         probability < eta for tau^2 = 2 (eta Gamma(k/2 + 1))^(2/k), from chi^2's density without its factor
@@ -57,7 +59,7 @@ class BlockPower:
         power.
         """
         theta = self.theta
-        slack = rounding(self.size, theta)
+        slack = rounding(max(self.size, terms), theta)
         if self.columns >= self.size or theta <= 0:  # the span is all there is, or H is zero on a random span
             return theta + slack
         values, vectors = np.linalg.eigh(self.ritz)

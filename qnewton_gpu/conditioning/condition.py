@@ -100,7 +100,7 @@ def condition(
     shift = definite_shift(course.base, backend, seed) if definite and not proven and not repaired else 0.0
     if shift:
         course.lift(
-            shift, "definite shift", f"shifted by {shift:.6g}, a bound of -lambda_min: H is indefinite, or nearly"
+            shift, "definite shift", f"shifted by {shift:.6g}, -lambda_min by Lanczos: H is indefinite, or nearly"
         )
     if delta:
         course.lift(delta, "damping", f"damped by {delta:.6g}")
@@ -146,7 +146,7 @@ class _Course:
             self.changes.append(Change("repair", text, self.base))
         elif compensate == "shift":
             by = float(repair(self.base, dropped, compensate, self.backend, self.seed)[0])
-            self.lift(by, "repair", f"shift repair: {by:.6g}, a bound of -lambda_min, is added to the diagonal")
+            self.lift(by, "repair", f"shift repair: {by:.6g}, -lambda_min by Lanczos, is added to the diagonal")
 
     def lift(self, by: float, name: str, text: str) -> None:
         self.lifted += by

@@ -74,18 +74,22 @@ def frobenius_bound(matrix: Any, damping: float) -> float:
     Widened for the rounding of the entries: inf where that hides delta.
     """
     size = matrix.shape[0]
-    total, trace = float((matrix * matrix).sum()), float(matrix.diagonal().sum())
-    # ||H + delta I - delta I||_F without another matrix
-    norm = math.sqrt(max(total - 2 * damping * trace + size * damping**2, 0.0))
-    lost = rounding(size, math.sqrt(total))
+    raw = matrix.copy()
+    raw.reshape(-1)[:: size + 1] -= damping  # sums of squares with delta in them would lose an H that is far smaller
+    norm = _frobenius_norm(raw)
+    lost = rounding(size, norm + math.sqrt(size) * damping)
     return 1 + (norm + 2 * lost) / (damping - lost) if damping > lost else math.inf
+
+
+def _frobenius_norm(matrix: Any) -> float:
+    return float((matrix * matrix).sum()) ** 0.5
 
 
 def norm_determinant_bound(matrix: Any, backend: Backend) -> tuple[float, float]:
     """(kappa, log10 kappa) of the bound by norm and determinant, kappa <= sqrt((1 + t)/(1 - t)), for a square A.
 
-    t = sqrt(1 - (N/||A||_F^2)^N det(A)^2). In logarithms: w = N ln(N/||A||_F^2) + 2 ln|det A| <= 0 by the inequality of
-    the arithmetic and geometric means of the squared singular values, t = sqrt(1 - e^w), and
+    t = sqrt(1 - (N/||A||_F^2)^N det(A)^2). In logarithms and with ||A||_F^2 = N: w = 2 ln|det A| <= 0 by the
+    inequality of the arithmetic and geometric means of the squared singular values, t = sqrt(1 - e^w), and
     ln kappa <= ln(1 + t) - w/2, because 1 - t^2 = e^w; w is lowered by 16 N^2 epsilon, which rounding may have added
     (near kappa = 1 the root makes it visible). The kappa is inf beyond FP64; its logarithm only for a singular A.
     Equality for N = 2; beyond, every small singular value counts, not the smallest alone.
@@ -97,11 +101,14 @@ def norm_determinant_bound(matrix: Any, backend: Backend) -> tuple[float, float]
     >>> print(f"{kappa:.2f}")
     14.93
     """
-    size, squared = matrix.shape[0], float((matrix * matrix).sum())
-    _, log_determinant = backend.xp.linalg.slogdet(matrix)
-    if squared == 0 or float(log_determinant) == -math.inf:
+    size, norm = matrix.shape[0], _frobenius_norm(matrix)
+    if norm == 0:
         return math.inf, math.inf
-    w = min(size * math.log(size / squared) + 2 * float(log_determinant), 0.0) - 16 * size**2 * FP64_EPSILON
+    # scaled first: logarithms of far larger numbers would cancel
+    _, log_determinant = backend.xp.linalg.slogdet(matrix * (math.sqrt(size) / norm))
+    if float(log_determinant) == -math.inf:
+        return math.inf, math.inf
+    w = min(2 * float(log_determinant), 0.0) - 16 * size**2 * FP64_EPSILON
     log_kappa = math.log1p(math.sqrt(-math.expm1(w))) - w / 2
     return (math.exp(log_kappa) if log_kappa < LARGEST_LOG else math.inf), log_kappa / math.log(10)
 

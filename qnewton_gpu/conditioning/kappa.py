@@ -95,8 +95,9 @@ def _shifted_power(p: _Damped) -> KappaEstimate:
     shifted = block_power(lambda v: theta * v - p.H.matvec(v), p.size, columns, products, p.backend, p.seed + 1)
     small = theta - shifted.theta
     kappa = theta / small if small > rounding(p.size, theta) else math.inf
+    errs = "below" if kappa < math.inf else "above"
     return KappaEstimate(
-        "shifted_power", kappa, math.log10(kappa), large.matvecs + shifted.matvecs, 0, "below", False, 0.0,
+        "shifted_power", kappa, math.log10(kappa), large.matvecs + shifted.matvecs, 0, errs, False, 0.0,
         "block power on H and on lambda_max I - H: two Rayleigh quotients, the paper's way",
     )  # fmt: skip
 

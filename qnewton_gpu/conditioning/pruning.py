@@ -66,7 +66,7 @@ def prune(H: Operator, max_row_nonzeros: int) -> tuple[MatrixOperator, np.ndarra
 
 
 def repair(pruned: MatrixOperator, dropped: np.ndarray, compensate: str, backend: Backend, seed: int = 0) -> np.ndarray:
-    """What to add to the diagonal, (N,): the dropped sums, or a bound of max(0, -lambda_min) everywhere."""
+    """What to add to the diagonal, (N,): the dropped sums, or max(0, -lambda_min) by Lanczos everywhere."""
     if compensate == "diagonal":
         return dropped
     return np.full(len(dropped), max(0.0, -smallest_eigenvalue(pruned, backend, seed)))

@@ -17,6 +17,7 @@ from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import CombinationError, ParameterError, UnknownNameError
 from ..operators import ExplicitMatrix, GramOperator, MatrixOperator, Operator, as_operator
+from ..operators.arrays import check_magnitude
 from ..operators.kronecker import KroneckerOperator
 from .bidiagonal import golub_kahan
 from .block_power import block_power
@@ -65,7 +66,8 @@ def estimate_spectrum(
 
     "lobpcg" finds the small end of a symmetric H by LOBPCG: an estimate, never certified (`lobpcg.py`).
 
-    All bounds are widened by 8 N epsilon ||H|| for rounding. `seed` draws the start: the failure probability is that of
+    All bounds are widened by 8 N epsilon ||H|| for rounding, of a G of m > N rows by 8 m epsilon ||H||; but for the
+    lower one of a Gram operator, which needs no arithmetic. `seed` draws the start: the failure probability is that of
     a start that is independent of H.
 
     Raises what `qn.solve` raises for a bad matrix, ParameterError for a negative damping, UnknownNameError, and
@@ -113,18 +115,18 @@ def semidefinite_bounds(
     takes the certificate away. `method` is "auto", "lanczos" or "power". Raises UnknownNameError.
     """
     _check_method(method)
-    n = H.shape[0]
+    n, terms = H.shape[0], _terms(H)
     # Lanczos reads two scalars a step, which is free only where arrays are NumPy's
     if method == "power" or (method == "auto" and backend.xp is not np):
         found = block_power(H.matvec, n, POWER_COLUMNS, POWER_PRODUCTS, backend, seed)
-        upper, matvecs, name = found.upper_bound(), found.matvecs, "block power iteration"
+        upper, matvecs, name = found.upper_bound(terms=terms), found.matvecs, "block power iteration"
     else:
         ritz = lanczos(H.matvec, n, GRAM_STEPS, backend, seed)
         upper = float(ritz.values[-1])
         if not ritz.complete:
             _, upper = eigenvalues_lie_within(ritz.values, ritz.off_diagonals, n, FAILURE_PROBABILITY)
-        upper, matvecs, name = upper + rounding(n, upper), ritz.steps, "Lanczos"
-    upper = max(min(norm_bound * (1 + rounding(n, 1.0)), upper), floor)
+        matvecs, name = ritz.steps, "Lanczos"
+    upper = max(min(norm_bound, upper) * (1 + rounding(terms, 1.0)), floor)
     lost = rounding(n, upper) if isinstance(H, ExplicitMatrix) else 0.0
     lower, certified = (floor - lost, True) if lost <= floor / 2 else (floor, False)
     return SpectrumBounds(
@@ -139,16 +141,26 @@ def semidefinite_bounds(
 
 
 def smallest_eigenvalue(H: Operator, backend: Backend, seed: int = 0) -> float:
-    """The algebraically smallest eigenvalue less its Ritz residual: Lanczos, at most 100 products."""
+    """The algebraically smallest Ritz value less its residual, an estimate where N > 100: at most 100 products."""
     ritz = _ritz_of(H, backend, seed)
     return float(ritz.values[0] - ritz.residuals[0])
 
 
 def norm_bound(H: Any) -> float:
-    """At least ||H||: of a Gram operator ||G||_F^2 + damping, else the largest row sum."""
-    if isinstance(H, GramOperator):
-        return float(H.factor.frobenius_squared) + H.damping
-    return float(H.largest_row_sum())
+    """At least ||H|| but for rounding: of a Gram operator ||G||_F^2 + damping, else the largest row sum.
+
+    Raises ParameterError where the square of a Gram operator's leaves the range of FP64: no one looked at its factor.
+    """
+    if not isinstance(H, GramOperator):
+        return float(H.largest_row_sum())
+    norm = float(H.factor.frobenius_squared) + H.damping
+    check_magnitude(norm, "operator")
+    return norm
+
+
+def _terms(H: Operator) -> int:
+    """The most terms of a sum in a product with H, which its rounding grows with."""
+    return max(H.factor.shape) if isinstance(H, GramOperator) else H.shape[0]
 
 
 def both_ends(H: Any, damping: float, backend: Backend, seed: int) -> SpectrumBounds:
@@ -172,8 +184,8 @@ def both_ends(H: Any, damping: float, backend: Backend, seed: int) -> SpectrumBo
         smallest = math.sqrt(max(eigenvalues_lie_within(inner.values**2, inner.off_diagonals, n, ends)[0], 0.0))
         magnitudes = np.array([min(inner.values.min(), magnitudes.min()), magnitudes.max()])
         matvecs, method = matvecs + 2 * inner.steps, "Lanczos, and Golub-Kahan for the small end"
-    bounds = _of_magnitudes(magnitudes, (smallest, max(high, -low)), ritz, n, norm_bound(H) + damping)
-    negative = bool(values[0] < -rounding(n, magnitudes.max()))
+    bounds = _of_magnitudes(magnitudes, (smallest, max(high, -low)), ritz, _terms(H), norm_bound(H) + damping)
+    negative = bool(values[0] < -rounding(_terms(H), magnitudes.max()))
     return replace(bounds, matvecs=matvecs, method=method, negative=negative)
 
 
@@ -187,12 +199,13 @@ def by_lobpcg(H: Any, damping: float, backend: Backend, seed: int) -> SpectrumBo
     def product(v: Any) -> Any:
         return H.matvec(v) + damping * v
 
+    norm = norm_bound(H) + damping
     outer = lanczos(product, n, GRAM_STEPS, backend, seed)
     low, high = float(outer.values[0]), float(outer.values[-1])
     if not outer.complete:
         low, high = eigenvalues_lie_within(outer.values, outer.off_diagonals, n, FAILURE_PROBABILITY)
-    upper = max(high, -low) + rounding(n, max(high, -low))
-    noise, matvecs = rounding(n, upper), outer.steps
+    upper = min(max(high, -low), norm) * (1 + rounding(_terms(H), 1.0))
+    noise, matvecs = rounding(_terms(H), upper), outer.steps
     diagonal = H.matrix.diagonal() + damping if isinstance(H, MatrixOperator) else np.ones(1)
     scale = backend.asarray(1 / diagonal)[:, None] if bool((diagonal > 0).all()) else 1.0
     found = lobpcg(product, n, backend, noise=noise, seed=seed, precondition=lambda v: scale * v)

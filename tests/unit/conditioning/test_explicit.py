@@ -117,6 +117,22 @@ def test_the_frobenius_bound_is_infinite_where_rounding_hides_the_damping() -> N
     assert frobenius_bound(1e6 * np.ones((50, 50)) + 1e-9 * np.eye(50), 1e-9) == math.inf
 
 
+@pytest.mark.parametrize("ratio", [1e-4, 1e-6, 1e-9, 1e-12])
+def test_the_frobenius_bound_sees_a_matrix_far_below_its_damping(ratio: float) -> None:
+    g = np.random.default_rng(0).standard_normal((8, 1))
+    H = ratio * (g @ g.T) / (g * g).sum()
+    kappa = frobenius_bound(H + np.eye(8), 1.0)
+    assert 1 + ratio * (1 - 1e-9) <= kappa <= 1 + 1.001 * ratio + 1e-13
+
+
+@pytest.mark.parametrize("scale", [1e-58, 1e-20, 1.0, 1e37, 1e58])
+@pytest.mark.parametrize("above_one", [1e-3, 1e-6, 1e-8])
+def test_the_norm_and_determinant_bound_holds_whatever_the_units(scale: float, above_one: float) -> None:
+    """The logarithms of very large and very small numbers would cancel, and leave less than kappa."""
+    A = scale * np.diag([1.0, 1 + above_one])
+    assert A[1, 1] / A[0, 0] <= norm_determinant_bound(A, CPU)[0] <= 1 + above_one + 1e-6
+
+
 def test_a_bound_is_widened_by_what_rounding_may_hide() -> None:
     assert 10 < widened_for_rounding(10.0, 100) < 10 * (1 + 1e-11)
     assert widened_for_rounding(1e14, 100) == widened_for_rounding(math.inf, 1) == math.inf

@@ -103,6 +103,12 @@ def test_a_singular_matrix_has_an_infinite_kappa_by_every_estimator() -> None:
         assert e.kappa == e.log10_kappa == math.inf and not e.certified, e.method
 
 
+def test_shifted_power_errs_above_where_it_cannot_tell_the_small_end_from_zero() -> None:
+    H = np.diag(np.r_[1e-14, np.linspace(0.5, 1, 49)])
+    (found,) = kappa_estimates(H, semidefinite=True, methods=["shifted_power"], backend="cpu")
+    assert found.kappa == math.inf and found.errs == "above"
+
+
 def test_a_kronecker_product_is_estimated_by_products_and_by_entries() -> None:
     A, B = np.diag([1.0, 2.0]), np.diag([1.0, 3.0])
     for e in kappa_estimates(KroneckerOperator([A, B], "cpu"), damping=1.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -319,6 +320,24 @@ def test_auto_is_lanczos_where_arrays_are_on_the_host() -> None:
     H = qn.GramOperator(np.random.default_rng(0).standard_normal((30, 200)), 0.1, "cpu")
     assert qn.estimate_spectrum(H, backend="cpu") == qn.estimate_spectrum(H, backend="cpu", method="lanczos")
     assert qn.estimate_spectrum(H, backend="cpu").method == "known damping, Lanczos lambda_max"
+
+
+@pytest.mark.parametrize("method", ["lanczos", "power"])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_certificate_allows_for_the_rounding_of_long_sums(method: str, columns: int) -> None:
+    """0.1 is no FP64 number, and a million squares of it round to one side."""
+    rows = 10**6
+    exact = rows * columns * Fraction(0.1) ** 2 + Fraction(1e-3)
+    bounds = qn.estimate_spectrum(qn.GramOperator(np.full((rows, columns), 0.1), 1e-3, CPU), method=method)
+    assert bounds.certified and exact <= Fraction(bounds.upper) <= exact * (1 + Fraction(1, 10**6))
+
+
+@pytest.mark.parametrize("method", ["lanczos", "power", "lobpcg"])
+@pytest.mark.parametrize("scale", [1e-200, 1e-70, 1e70, 1e200])
+def test_a_gram_operator_whose_norms_leave_the_range_of_double_precision_is_refused(method: str, scale: float) -> None:
+    H = qn.GramOperator(math.sqrt(scale) * np.ones((3, 5)), 1e-3 * scale, CPU)
+    with pytest.raises(ParameterError, match="operator"):
+        qn.estimate_spectrum(H, method=method)
 
 
 def test_power_is_refused_where_it_cannot_give_both_ends() -> None:
