@@ -170,9 +170,10 @@ class Scheduler:
         """Run the plans; where a certificate fails, fall back to Cholesky, then LU, and say why in the plan.
 
         Systems that are planned for the same quantum solver go side by side: on a GPU their circuits share launches.
-        Classical solves run at the same time, as they would on the two machines. A solver that was asked for by name is
-        not replaced. The projected seconds of a solution are those of what was really run: the queries made and the
-        success probabilities seen.
+        Classical solves run at the same time, as they would on the two machines, but one after the other where the
+        classical machine was measured here, so that their seconds tell how good a prediction was. A solver that was
+        asked for by name is not replaced. The projected seconds of a solution are those of what was really run: the
+        queries made and the success probabilities seen.
         """
         plans = plans or self.plan_many(systems).plans
         classical = [place for place, plan in enumerate(plans) if plan.solver not in QUANTUM]
@@ -190,13 +191,16 @@ class Scheduler:
             return found
 
         tasks = [task for task, places in ((simulate, quantum), (solve_classically, classical)) if places]
-        first = {place: solution for part in side_by_side(tasks, self.backend) for place, solution in part.items()}
+        # on a machine that was measured predictions are compared with seconds, which have to be a solve's own
+        alone = self.model.classical.measured
+        parts = [task() for task in tasks] if alone else side_by_side(tasks, self.backend)
+        first = {place: solution for part in parts for place, solution in part.items()}
         return [self._to_the_end(s, p, first[i]) for i, (s, p) in enumerate(zip(systems, plans, strict=True))]
 
     def _to_the_end(self, system: LinearSystem, plan: Plan, first: Solution) -> tuple[Solution, Plan]:
         """The planned solution, or what the fallbacks make of it."""
         tried = [self._charged(first, system, plan)]
-        self._learn(first, plan)
+        self._learn(first, system, plan)
         for name in fallbacks(system):
             if self.solver != "auto" or tried[-1].solved:
                 break
@@ -214,12 +218,15 @@ class Scheduler:
         solution.history = [entry for attempt in tried for entry in attempt.history]
         return solution, plan
 
-    def _learn(self, solution: Solution, plan: Plan) -> None:
+    def _learn(self, solution: Solution, system: LinearSystem, plan: Plan) -> None:
         """Tell the adaptation what a plan promised, and what came: on the projected clock of a quantum solver, in
-        seconds of this machine, assembly included, of a classical one."""
+        seconds of this machine, assembly included, of a classical one. A first guess of the success probability is
+        no prediction: the next plan has the one that was seen."""
         if self.adaptation is None or not solution.solved or plan.planned_by != solution.solver:
             return
         quantum = solution.solver in QUANTUM
+        if quantum and solution.solver not in system.expected_success:
+            return
         cost = (plan.costs if quantum else plan.honest_costs)[solution.solver]
         actual = solution.projected_seconds if quantum else solution.simulated_seconds
         self.adaptation.observe(solution.solver, cost.seconds / cost.factors.get("correction", 1.0), actual or 0.0)

@@ -322,7 +322,7 @@ class CostModel:
         return Cost("cg", products * seconds, factors)
 
     def break_even_gate_time(self, quantum: Cost, classical_seconds: float) -> float:
-        """The gate time at which this quantum solver would take as long as `classical_seconds`."""
-        if not quantum.factors:
+        """The gate time at which this quantum solver would take as long as `classical_seconds`; 0 where none would."""
+        if not quantum.finite:
             return 0.0
         return classical_seconds / (quantum.seconds / quantum.factors["gate_time"])  # seconds are linear in it

@@ -99,8 +99,13 @@ def make_plan(
     ranked = sorted(model.candidates, key=lambda name: (weighed(costs, handicaps, name), costs[name].seconds))
     best, second = ranked[0], ranked[1]
     said = f"{_said(costs[best])} against {_said(costs[second])}, projected, {model.comparison} comparison"
+    hopeless = math.isinf(weighed(costs, handicaps, best))
+    if hopeless:
+        said = f"{best} is tried, though no candidate of the {model.comparison} comparison is predicted to solve this"
     passed_over = dict.fromkeys(
-        why for name, (_, why) in handicaps.items() if costs[name].seconds < costs[best].seconds
+        why
+        for name, (_, why) in handicaps.items()
+        if costs[name].seconds < costs[best].seconds or (hopeless and name == best)
     )
     return Plan(
         solver=runs_as(best),
@@ -127,9 +132,9 @@ def _said(cost: Cost) -> str:
 
 
 def margin(costs: Costs, name: str, others: Iterable[str]) -> float:
-    """What the cheapest of the others costs over this one: above 1 where it wins, infinite where no other can."""
+    """What the cheapest of the others costs over this one: above 1 where it wins, infinite where only it can."""
     best, own = min(costs[other].seconds for other in others), costs[name].seconds
-    return best / own if math.isfinite(own) and own > 0 else math.inf if math.isinf(best) else 1.0
+    return best / own if 0 < own < math.inf else 1.0
 
 
 def break_even(model: CostModel, costs: Costs) -> float:

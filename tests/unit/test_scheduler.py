@@ -16,6 +16,7 @@ from qnewton_gpu.costs import COMPARISONS
 from qnewton_gpu.errors import CombinationError, UnknownNameError
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.solvers import CLASSICAL, SOLVERS, make_solver
+from qnewton_gpu.stages import record_stages
 
 CPU = select_backend("cpu")
 GATE_TIMES = [10.0**k for k in range(-16, -2)]
@@ -292,9 +293,10 @@ def test_only_choices_on_a_measured_machine_can_adapt(options: dict[str, Any], s
 def test_what_a_solve_took_corrects_the_next_plan_and_the_costs_say_so() -> None:
     scheduler = adapting()
     assert scheduler.adaptation is not None
-    first = scheduler.plan_many([system()]).plans[0]
+    known = replace(system(), expected_success={"qsvt": 0.03})
+    first = scheduler.plan_many([known]).plans[0]
     assert first.costs["qsvt"].factors["correction"] == 1.0
-    solution, _ = scheduler.solve_many([system()], [first])[0]
+    solution, _ = scheduler.solve_many([known], [first])[0]
     ratio = solution.projected_seconds / first.costs["qsvt"].seconds
     weight = scheduler.adaptation.weight
     assert first.solver == "qsvt" and abs(math.log(ratio)) > 0.01
@@ -302,6 +304,26 @@ def test_what_a_solve_took_corrects_the_next_plan_and_the_costs_say_so() -> None
     assert second.costs["qsvt"].factors["correction"] == pytest.approx(ratio**weight, rel=1e-9)
     assert second.costs["qsvt"].seconds == pytest.approx(first.costs["qsvt"].seconds * ratio**weight, rel=1e-9)
     assert f"(corrected x{ratio**weight:.3g})" in second.reason
+
+
+def test_a_first_guess_of_the_success_probability_is_not_learnt_from() -> None:
+    """The next plan has the probability that was seen: a correction would count it twice."""
+    scheduler = adapting()
+    solution, plan = scheduler.solve(system())
+    assert solution.solver == "qsvt" and scheduler.adaptation is not None
+    assert abs(math.log(solution.projected_seconds / plan.costs["qsvt"].seconds)) > 0.01
+    assert scheduler.adaptation.correction("qsvt") == 1.0
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_on_a_measured_machine_the_seconds_of_a_solve_are_its_own(measured: bool) -> None:
+    machine = MEASURED if measured else CostModel().classical
+    scheduler = Scheduler(CostModel(Hardware(1e-12), machine))
+    systems = [replace(system(), name=name, encodings={}) for name in ("a", "b")]
+    plans = [replace(scheduler.plan(s), solver=solver) for s, solver in zip(systems, ("qsvt", "lu"), strict=True)]
+    with record_stages() as events:
+        assert all(solution.solved for solution, _ in scheduler.solve_many(systems, plans))
+    assert {event.track for event in events} == ({0} if measured else {0, 1})
 
 
 def test_a_classical_solver_is_compared_with_the_seconds_of_this_machine() -> None:

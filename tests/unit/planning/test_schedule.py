@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qnewton_gpu.costs import Cost, CostModel
+from qnewton_gpu.costs import Cost, CostModel, Hardware
 from qnewton_gpu.planning.plan import Plan, beyond_queries, make_plan, margin
 from qnewton_gpu.planning.schedule import ASKED, make_schedule
 
@@ -41,10 +41,27 @@ def test_the_cheapest_wins_by_its_margin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "expected"), [(2.0, 4.0, 2.0), (math.inf, 4.0, 1.0), (1.0, math.inf, math.inf)]
+    ("own", "other", "expected"),
+    [(2.0, 4.0, 2.0), (math.inf, 4.0, 1.0), (1.0, math.inf, math.inf), (math.inf, math.inf, 1.0)],
 )
 def test_margin(own: float, other: float, expected: float) -> None:
     assert margin({"a": Cost("a", own), "b": Cost("b", other)}, "a", ["b"]) == expected
+
+
+def test_what_nobody_is_predicted_to_solve_is_tried_and_the_reason_says_so() -> None:
+    plan = plan_of(math.inf, math.inf)
+    assert plan.solver == "qsvt" and plan.reason.startswith("qsvt is tried") and "inf s" not in plan.reason
+    assert plan.margin == 1.0 and plan.break_even_gate_time == plan.honest_break_even_gate_time == 0
+    beyond = plan_of(1.0, math.inf, queries=1001.0)
+    assert beyond.reason.startswith("qsvt is tried") and "max_queries is 1000" in beyond.reason
+
+
+def test_a_machine_that_never_ends_has_no_break_even() -> None:
+    """Its T states are never good enough: infinite seconds, with all the factors of a quantum cost."""
+    hopeless = Hardware(1e-9, level="physical", physical_error=9.9e-3, factories=1, t_gates_per_gate=1e6)
+    model = CostModel(hopeless)
+    found = model.quantum("qsvt", queries=1e6, rounds=1, success_probability=1.0, size=64, nonzeros=64, epsilon=1e-2)
+    assert found.seconds == math.inf and model.break_even_gate_time(found, math.inf) == 0
 
 
 def test_what_could_not_be_simulated_is_left_out_and_the_reason_says_so() -> None:
