@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
@@ -153,7 +154,8 @@ class Scheduler:
     def plan_many(self, systems: Sequence[LinearSystem]) -> Schedule:
         """Plans for the systems of a step, which share a classical and a quantum machine."""
         plans = [self.plan(system) for system in systems]
-        with stage("plan", category="+".join(system.name for system in systems)):
+        names = "+".join(system.name for system in systems)
+        with stage("plan", category=names) if len(systems) > 1 else nullcontext():
             schedule = make_schedule(plans, self.model, self.schedule if self.solver == "auto" else ASKED)
         if self.adaptation is not None:
             for system, plan in zip(systems, schedule.plans, strict=True):

@@ -128,7 +128,8 @@ def test_a_step_with_a_system_for_each_layer(steps: dict[str, Step]) -> None:
         for names in (("curvature", "condition"), ("plan",), ("encode",), ("verify",))
     )
     assert [(r.message, r.category) for r in ranges] == [
-        ("gradient", ""), ("curvature", ""), *made, *planned, *encoded, ("solve", "0+2"), *verified, ("update", "")
+        ("gradient", ""), ("curvature", ""), *made, *planned, ("plan", "0+2"), *encoded, ("solve", "0+2"), *verified,
+        ("update", ""),
     ]  # fmt: skip
     assert [r.names for r in ranges] == [r.message for r in ranges], "no stage of this step is inside another"
     by_layer = {(r.message, r.category): r.payload for r in ranges}
