@@ -117,7 +117,8 @@ def _spread(found: Sequence[Prediction], came: str) -> str:
 
 def _overlapped(found: Sequence[Prediction], log: RunLog) -> str:
     quantum = {system.step for system in log.systems if system.chosen not in CLASSICAL}
-    if not any(p.system.step in quantum for p in found):
+    # on a machine that was measured they run one after the other
+    if log.model.classical.measured or not any(p.system.step in quantum for p in found):
         return ""
     return " In steps with both, the classical solves shared the machine of the run with the simulation of the others."
 

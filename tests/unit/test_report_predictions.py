@@ -93,6 +93,8 @@ def test_what_a_quantum_solve_was_charged_is_taken_apart() -> None:
     # 100 queries instead of 50; p = 0.1 takes 2 round(pi/(4 asin sqrt 0.1) - 1/2) + 1 = 5 repetitions instead of 9
     assert row[2:] == ["3", "1", "50 %", "1", "3", "2", "0.556"]
     assert "shared the machine of the run with the simulation" in source
+    alone = predictions(log_of(systems, model=CostModel(classical=MEASURED)))
+    assert "shared the machine" not in alone  # there they run one after the other
     assert source.count('aria-label="Predicted seconds') == 1 and source.count("seconds (log)") == 4
 
 
