@@ -197,6 +197,7 @@ def main() -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw estimate/truth into this file, kappa.png for example")
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 2, 6], help="of the training, where to look")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # products this small gain nothing from a second one, and wait for it on a busy machine
     head = "estimator                  kappa    /truth         products   seconds   errs     proof (seconds: simulated)"
     found = []
     for matrix in matrices(tuple(options.steps)):
