@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
+
+from ..errors import ParameterError
+from ..operators.arrays import LARGEST_MAGNITUDE
 
 FP64_EPSILON = float(np.finfo(np.float64).eps)
 FAILURE_PROBABILITY = 1e-6
@@ -40,6 +45,15 @@ class SpectrumBounds:
     @property
     def kappa(self) -> float:
         return self.upper / self.lower if self.lower > 0 else math.inf
+
+
+def check_damping(damping: Any, or_else: str = "") -> None:
+    """Raise ParameterError where it is no number >= 0 of a magnitude that a matrix may have."""
+    number = isinstance(damping, Real)
+    if not (number and 0 <= damping < math.inf):
+        raise ParameterError("damping", f"{damping!r} is not a finite number >= 0{or_else}", "Use 0 for none")
+    if int(damping) > LARGEST_MAGNITUDE:  # no float32 would hold it, and no float a very large int
+        raise ParameterError("damping", f"{damping!r} is beyond {LARGEST_MAGNITUDE:.0e}", "Scale the matrix down")
 
 
 def rounding(size: int, largest: float) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 from ..backends import select_backend
@@ -12,6 +12,7 @@ from ..backends.base import Backend
 from ..errors import DataTypeError, ParameterError, ShapeError, UnknownNameError
 from ..operators import MatrixOperator, as_symmetric
 from ..operators.arrays import as_columns, is_complex
+from .bounds import check_damping
 from .damping import add_to_diagonal, definite_shift, paper_damping
 from .pruning import REPAIRS, prune, repair
 from .record import Change, ConditioningStep, measure
@@ -64,10 +65,11 @@ def condition(
     """Prune to `density`, repair, shift by max(0, -lambda_min) if `definite`, damp, and scale an explicit symmetric H.
 
     `semidefinite` says that H is known to be positive semidefinite: then nothing is shifted, unless it is pruned
-    without a repair that keeps it so, and damping is a certified lower bound. `damping` is a number, or "paper" for
-    5e-3 max|H|. scaling="auto" keeps Jacobi only where it lowers the estimated kappa. Bounds are computed after
-    damping. With a `gradient`, (N,) or (N, 1), the record has the angles between the exact Newton step and those of
-    the changed matrices. Raises what `qn.solve` raises for a bad matrix or right-hand side, and ParameterError.
+    without a repair that keeps it so, and damping is a certified lower bound (what was rounded to float32 is
+    semidefinite only up to that). `damping` is a number, or "paper" for 5e-3 max|H|. scaling="auto" keeps Jacobi only
+    where it lowers the estimated kappa. Bounds are computed after damping. With a `gradient`, (N,) or (N, 1), the
+    record has the angles between the exact Newton step and those of the changed matrices. Raises what `qn.solve` raises
+    for a bad matrix or right-hand side, and ParameterError.
 
     >>> import numpy as np
     >>> H = np.array([[2.0, 1.0, 0.5], [1.0, 2.0, 0.5], [0.5, 0.5, 0.6]])
@@ -79,8 +81,8 @@ def condition(
     damping: kappa 2.3, d 2, alpha 3.6
     """
     check_conditioning(density, compensate, scaling)
-    if not (damping == "paper" or (isinstance(damping, (int, float)) and math.isfinite(damping) and damping >= 0)):
-        raise ParameterError("damping", f"{damping!r} is neither a number >= 0 nor 'paper'", "Use 0 for none")
+    if not (isinstance(damping, str) and damping == "paper"):
+        check_damping(damping, " nor 'paper'")
     backend = select_backend(backend)
     raw = as_symmetric(H, backend)
     given = raw if isinstance(raw, MatrixOperator) else MatrixOperator(raw.dense(), backend)
@@ -91,7 +93,7 @@ def condition(
             raise DataTypeError("gradient", "is complex", "Pass a real vector")
         if gradient.shape[1] > 1:
             raise ShapeError("gradient", f"has {gradient.shape[1]} columns", f"Pass one of shape ({n},)")
-    delta = paper_damping(given) if damping == "paper" else float(damping)
+    delta = paper_damping(given) if isinstance(damping, str) else float(damping)
     course = _Course(given, backend, seed)
     if density < 1:
         course.prune(max(1, round(density * n)), compensate)
@@ -107,6 +109,9 @@ def condition(
     operator, changes = course.operator, course.changes
     if proven and delta:
         bounds = semidefinite_bounds(operator, delta, operator.largest_row_sum(), backend, seed)
+        if density < 1:  # the repair mostly lifts lambda_min far above the damping
+            found = estimate_spectrum(course.base, damping=course.lifted, backend=backend, seed=seed)
+            bounds = found if found.certified and found.kappa < bounds.kappa else bounds
     else:
         bounds = estimate_spectrum(course.base, damping=course.lifted, backend=backend, seed=seed)
     changes[-1] = replace(changes[-1], bounds=bounds)
@@ -155,7 +160,7 @@ class _Course:
 
 def check_conditioning(density: float, compensate: str | None, scaling: str) -> None:
     """Raise ParameterError or UnknownNameError where the options of `condition` mean nothing."""
-    if not 0 < density <= 1:
+    if not (isinstance(density, Real) and 0 < float(density) <= 1):
         raise ParameterError("density", f"{density!r} is not in (0, 1]", "1 keeps every entry of the matrix")
     if compensate not in (*REPAIRS, None):
         raise UnknownNameError.among("compensate", compensate, (*REPAIRS, "None"))

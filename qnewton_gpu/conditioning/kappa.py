@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backends.base import Backend
-from ..errors import CombinationError, ParameterError, UnknownNameError
+from ..errors import CombinationError, UnknownNameError
 from ..operators import GramOperator, MatrixOperator, Operator, as_symmetric, check_memory
 from .block_power import block_power
-from .bounds import SpectrumBounds, rounding
+from .bounds import SpectrumBounds, check_damping, rounding
 from .damping import add_to_diagonal
 from .explicit import frobenius_bound, hager_higham, norm_determinant_bound, widened_for_rounding
 from .spectrum import backend_of, both_ends, by_lobpcg, norm_bound, semidefinite_bounds
@@ -166,8 +166,7 @@ def kappa_estimates(
     ...     print(f"{e.kappa:.3f} errs {e.errs}, certified {e.certified}")
     4.162 errs above, certified True
     """
-    if not (math.isfinite(damping) and damping >= 0):
-        raise ParameterError("damping", f"{damping!r} is not a finite number >= 0", "Use 0 for none")
+    check_damping(damping)
     backend = backend_of(operator, backend)
     H = as_symmetric(operator, backend)
     floor = damping if semidefinite else None

@@ -15,13 +15,13 @@ import numpy as np
 
 from ..backends import select_backend
 from ..backends.base import Backend
-from ..errors import CombinationError, ParameterError, UnknownNameError
+from ..errors import CombinationError, UnknownNameError
 from ..operators import ExplicitMatrix, GramOperator, MatrixOperator, Operator, as_operator
 from ..operators.arrays import check_magnitude
 from ..operators.kronecker import KroneckerOperator
 from .bidiagonal import golub_kahan
 from .block_power import block_power
-from .bounds import FAILURE_PROBABILITY, FP64_EPSILON, SAFETY, SpectrumBounds, rounding
+from .bounds import FAILURE_PROBABILITY, FP64_EPSILON, SAFETY, SpectrumBounds, check_damping, rounding
 from .lanczos import lanczos
 from .lobpcg import lobpcg
 from .ritz import Ritz, eigenvalues_lie_within
@@ -79,8 +79,7 @@ def estimate_spectrum(
     >>> bounds.lower < 1.0 and bounds.upper >= 8.0
     True
     """
-    if not (math.isfinite(damping) and damping >= 0):
-        raise ParameterError("damping", f"{damping!r} is not a finite number >= 0", "Use 0 for none")
+    check_damping(damping)
     _check_method(method)
     backend = backend_of(operator, backend)
     H = as_operator(operator, backend)

@@ -267,7 +267,8 @@ def _threads() -> int:
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a number for each level of nesting
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def _key(backend: Backend) -> str:
@@ -285,7 +286,7 @@ def _read(path: Path) -> ClassicalMachine | None:
         if not path.is_file():
             return None
         machine = ClassicalMachine(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError, QNewtonError) as problem:
+    except (OSError, TypeError, ValueError, RecursionError, QNewtonError) as problem:
         _log.warning("the calibration in %s cannot be read (%s) and is measured anew", path, problem)
         return None
     return machine if machine.measured else None

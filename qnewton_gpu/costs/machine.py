@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..errors import FileFormatError, ParameterError, UnknownNameError
 VECTOR_BYTES_OF_A_STEP = 120.0
 """Moved by the vector operations of one step of conjugate gradients, for each unknown: 15 vectors in FP64 (SciPy)."""
 
+LARGEST = sys.float_info.max
 _RATES = ("cholesky_flops", "lu_flops", "bandwidth")
 _OPTIONAL_RATES = (
     "qr_flops", "assembly_flops", "table_bandwidth", "sparse_lu_flops", "sparse_bandwidth", "vector_bandwidth",
@@ -65,6 +66,9 @@ class ClassicalMachine:
     measured_at: float = 0.0
 
     def __post_init__(self) -> None:
+        for field, kind in (("name", str), ("source", str), ("measured", bool)):
+            if not isinstance(getattr(self, field), kind):
+                raise ParameterError(field, f"{getattr(self, field)!r} is no {kind.__name__}", "See its description")
         for field in (*_RATES, *_OPTIONAL_RATES):
             value = getattr(self, field)
             if value is None and field in _OPTIONAL_RATES:
@@ -116,19 +120,16 @@ class ClassicalMachine:
         """A machine file that ships with the package, by name, or a JSON file by its path."""
         folder = resources.files("qnewton_gpu.costs") / "machines"
         shipped = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
-        if name in shipped:
-            text = (folder / f"{name}.json").read_text(encoding="utf-8")
-        elif Path(name).is_file():
-            text = Path(name).read_text(encoding="utf-8")
-        else:
+        if name not in shipped and not Path(name).is_file():
             raise UnknownNameError.among("machine", name, [*shipped, "the path of a JSON file"])
+        file = folder / f"{name}.json" if name in shipped else Path(name)
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError) as problem:
+            return cls(**json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError, RecursionError) as problem:
             raise FileFormatError(
                 "machine", f"{name} is no machine file ({problem})", "See costs/machines/reference.json"
             ) from None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST

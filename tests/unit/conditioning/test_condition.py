@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -273,3 +275,24 @@ def test_rehearsal_on_the_gpu_backend_keeps_the_same_record(options: dict) -> No
             assert (a.row_nonzeros, a.alpha) == (b.row_nonzeros, pytest.approx(b.alpha, rel=1e-12))
             assert a.kappa == pytest.approx(b.kappa, rel=1e-6) or min(a.kappa, b.kappa) > 1e9
             assert a.angle == (None if gradient is None else pytest.approx(b.angle, abs=1e-4))
+
+
+@pytest.mark.parametrize("option", [{"density": "half"}, {"density": None}, {"damping": 1e300}, {"damping": None}])
+def test_what_is_no_number_or_no_magnitude_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=next(iter(option))):
+        qn.condition(np.eye(3), backend="cpu", **option)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert qn.condition(np.eye(3), damping=np.float32(0.5), backend="cpu").damping == 0.5
+    assert qn.condition(np.eye(3), damping=np.int64(1), density=np.float64(1), backend="cpu").damping == 1.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_repair_that_lifts_the_spectrum_counts_in_the_bounds(seed: int) -> None:
+    """The diagonal repair leaves kappa near 1, which the known damping alone would call (largest)/damping."""
+    G = np.random.default_rng(seed).standard_normal((40, 40))
+    found = qn.condition(G @ G.T, density=0.1, damping=0.1, semidefinite=True, backend="cpu")
+    magnitudes = np.linalg.eigvalsh(found.operator.dense())
+    assert found.bounds.certified
+    assert 1 <= found.bounds.kappa / (magnitudes[-1] / magnitudes[0]) < 1 + 1e-9

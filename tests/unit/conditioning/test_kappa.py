@@ -155,6 +155,8 @@ def test_the_example_prints_the_estimators_side_by_side(tmp_path: Path) -> None:
 def test_bad_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ParameterError, match="damping"):
         kappa_estimates(np.eye(2), damping=-1.0)
+    with pytest.raises(ParameterError, match="damping"):
+        kappa_estimates(np.eye(2), damping="paper")
     with pytest.raises(UnknownNameError, match="lanczos_both_ends"):
         kappa_estimates(np.eye(2), methods=["arnoldi"])
     with pytest.raises(CombinationError, match="semidefinite"):

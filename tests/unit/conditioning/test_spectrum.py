@@ -206,7 +206,7 @@ def test_the_same_seed_gives_the_same_bounds() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    for damping in (-1.0, float("nan"), float("inf")):
+    for damping in (-1.0, float("nan"), float("inf"), 1e61, "large", None):
         with pytest.raises(ParameterError, match="damping"):
             qn.estimate_spectrum(np.eye(2), damping=damping)
     with pytest.raises(CombinationError, match="damping"):

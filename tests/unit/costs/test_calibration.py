@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,12 @@ def test_what_was_measured_is_kept(folder: Path, measurements: list[ClassicalMac
     assert list(folder.iterdir()) == [entry]  # overwritten, and no temporary file is left
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"name": 1}', "\x00\xff",
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"name": 1}', "\x00\xff", 100_000 * "[",
+                                    '{"name": "x", "cholesky_flops": 1, "lu_flops": 1, '
+                                    '"bandwidth": 1' + 400 * "0" + "}",
                                     '{"name": "x", "cholesky_flops": -1, "lu_flops": 1, "bandwidth": 1}',
-                                    '{"name": "x", "cholesky_flops": 1, "lu_flops": 1, "bandwidth": 1}'])  # fmt: skip
+                                    '{"name": "x", "cholesky_flops": 1, "lu_flops": 1, "bandwidth": 1}'],
+                         ids=range(10))  # fmt: skip
 def test_a_damaged_entry_is_measured_anew(damage: str, folder: Path, measurements: list[ClassicalMachine]) -> None:
     calibrate(CPU)
     (entry,) = folder.iterdir()
@@ -128,6 +132,15 @@ def test_a_cache_that_cannot_be_written_costs_no_calibration(
     with caplog.at_level(logging.WARNING):
         assert calibrate(CPU) == measurements[0]
     assert "cannot be kept" in caplog.text
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("3,2", 3), ("two", None), ("0", None), ("", None)])
+def test_the_threads_are_those_that_openmp_would_take(
+    asked: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert calibration._threads() == threads or (threads is None and calibration._threads() >= 1)
 
 
 def test_a_calibrated_rate_is_a_rate() -> None:

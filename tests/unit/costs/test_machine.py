@@ -48,11 +48,15 @@ def test_a_machine_survives_its_file(tmp_path: Path) -> None:
         "", "{", "[]", "{}", '{"name": "x"}', '{"name": "x", "cholesky_flops": 1, "lu_flops": 0, "bandwidth": 1}',
         '{"name": "x", "cholesky_flops": 1, "lu_flops": "fast", "bandwidth": 1}',
         '{"name": "x", "cholesky_flops": 1, "lu_flops": 1, "bandwidth": 1, "colour": 1}',
+        '{"name": 3, "cholesky_flops": 1, "lu_flops": 1, "bandwidth": 1}', "[" * 100_000, b"\xff",
+        '{"name": "x", "cholesky_flops": 1, "lu_flops": 1' + 400 * "0" + ', "bandwidth": 1}',
+        '{"name": "x", "cholesky_flops": 1, "lu_flops": 1, "bandwidth": 1, "measured": "no"}',
     ],
+    ids=range(13),
 )  # fmt: skip
-def test_a_file_that_is_no_machine_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_machine_is_refused(text: str | bytes, tmp_path: Path) -> None:
     path = tmp_path / "machine.json"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises((FileFormatError, ParameterError)):
         ClassicalMachine.load(str(path))
 
