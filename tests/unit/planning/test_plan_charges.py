@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,13 @@ import torch
 import qnewton_gpu as qn
 from qnewton_gpu import CostModel, GramOperator, Hardware, LinearSystem, Scheduler, SpectrumBounds
 from qnewton_gpu.backends import select_backend
+from qnewton_gpu.cli.train import add_arguments, config_from
 from qnewton_gpu.costs import jennings_queries
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.planning.plan import Handicap, break_even, make_plan
 from qnewton_gpu.planning.schedule import ASKED, make_schedule
 from qnewton_gpu.polynomials import round_up_to_grid
+from qnewton_gpu.training import TrainConfig, Training
 
 CPU = select_backend("cpu")
 MEASURED = replace(CostModel().classical, name="measured here", measured=True)
@@ -152,3 +157,17 @@ def test_an_optimizer_that_is_resumed_knows_what_was_learnt() -> None:
     assert learnt["observations"] == {"lu": 1} and second.scheduler.adaptation.state_dict() != learnt
     second.load_state_dict(first.state_dict())
     assert second.scheduler.adaptation.state_dict() == learnt
+
+
+def test_the_command_line_reaches_the_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qnewton_gpu.costs.calibrate", lambda backend, refresh: MEASURED)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--schedule", "paper", "--comparison", "paper", "--adapt", "--calibrate", "--gate-time", "1e-12"]
+    config = config_from(parser.parse_args(given))
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    scheduler = Training(config, None, tmp_path / "run").optimizer.scheduler
+    assert scheduler.schedule == "paper" and scheduler.adaptation is not None
+    assert scheduler.model == CostModel(Hardware(1e-12), MEASURED, "paper")
+    plain = Training(config_from(parser.parse_args([])), None, tmp_path / "plain").optimizer.scheduler
+    assert plain.schedule == "makespan" and plain.adaptation is None and plain.model == CostModel()
