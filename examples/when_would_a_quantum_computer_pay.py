@@ -49,11 +49,15 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-2, help="relative residual (0.01)")
     parser.add_argument("--gate-time", type=float, default=1e-7, metavar="SECONDS", help="that is marked (1e-7)")
     parser.add_argument("--machine", default="reference", help="classical machine: a shipped name or a JSON file")
+    parser.add_argument("--calibrate", action="store_true", help="this machine is the classical one, as measured")
     parser.add_argument("--plot", metavar="FILE", help="draw both maps into this file, map.png for example")
     options = parser.parse_args()
 
     stated = {"row_nonzeros": options.row_nonzeros, "alpha": options.alpha, "tolerance": options.tolerance}
-    machines = qn.CostModel(qn.Hardware(options.gate_time), qn.ClassicalMachine.load(options.machine))
+    classical = qn.ClassicalMachine.load(options.machine)
+    if options.calibrate:
+        classical = qn.calibrate(qn.select_backend("auto"))
+    machines = qn.CostModel(qn.Hardware(options.gate_time), classical)
     models = [machines.under(name) for name in SHOWN]
     rows = "dense" if options.row_nonzeros is None else f"{options.row_nonzeros} entries a row"
     print(

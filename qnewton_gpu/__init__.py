@@ -28,6 +28,9 @@ _NAMES = {
     "Hardware": "costs.hardware",
     "ClassicalMachine": "costs.machine",
     "calibrate": "costs.calibration",
+    "stated_system": "planning.stated",
+    "estimate": "planning.estimate",
+    "break_even_map": "planning.break_even",
     "condition": "conditioning.condition",
     "RegisterBudget": "simulation",
     "Readout": "readout",
@@ -71,6 +74,9 @@ if TYPE_CHECKING:
     from .noise import Noise
     from .operators import GramOperator, KroneckerOperator
     from .optimizer import QNewton, StepReport
+    from .planning.break_even import break_even_map
+    from .planning.estimate import estimate
+    from .planning.stated import stated_system
     from .polynomials.inverse import inverse_polynomial
     from .polynomials.phases import phase_factors
     from .readout import Readout

@@ -1,4 +1,4 @@
-"""The command line: `qnewton train | solve | estimate | report | doctor`, one file a command.
+"""The command line: `qnewton train | solve | estimate | report | reproduce | doctor`, one file a command.
 
 A command's file must import quickly; what is heavy is imported in its `run`.
 """
@@ -42,8 +42,24 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=_Formatter,
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        known = [name for action in command._actions for name in action.option_strings]
+        command.set_defaults(run=module.run, known=known)
     return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; what is no option of the command ends with what may have been meant."""
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    mistyped = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    if unknown:
+        from difflib import get_close_matches  # not before somebody mistypes
+
+        near = [match for word in mistyped for match in get_close_matches(word, options.known, n=1)]
+        meant = f" (did you mean {', '.join(near)}?)" if near else ""
+        problem = f"unrecognized arguments: {' '.join(unknown)}{meant}; see qnewton {options.command} --help"
+        parser.exit(USAGE_ERROR, f"qnewton {options.command}: error: {problem}\n")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 not solved, 2 wrong input, 130 interrupted, 141 the reader of the output went away; 75: `train` was
     stopped by SIGTERM or SIGUSR1, resume it.
     """
-    options = build_parser().parse_args(arguments)
+    options = _parse(arguments)
     from ..errors import QNewtonError
 
     try:

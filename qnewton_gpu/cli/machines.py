@@ -30,7 +30,11 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gate-time", type=float, default=1e-7, metavar="SECONDS", help="of one gate of the level")
     group.add_argument("--level", default="logical", help="of these gates: logical, or physical (surface code)")
     group.add_argument(
-        "--physical-error", type=float, default=1e-3, metavar="P", help="of a physical gate, below the threshold 1e-2"
+        "--physical-error",
+        type=float,
+        default=None,
+        metavar="P",
+        help="of a physical gate, below the threshold 1e-2 (1e-3)",
     )
     group.add_argument(
         "--factories", type=int, default=None, metavar="K", help="of T states; default: never waited for"
@@ -128,13 +132,18 @@ def budget_from(options: argparse.Namespace) -> RegisterBudget:
 
 def hardware_from(options: argparse.Namespace) -> Hardware:
     from ..costs import Hardware
+    from ..errors import CombinationError
 
+    error = options.physical_error
+    if error is not None and options.level == "logical" and options.factories is None:
+        problem = "logical gates do not err, and T states are not waited for"
+        raise CombinationError("--physical-error", problem, "Add --level physical or --factories, or leave it out")
     return Hardware(
         gate_time=options.gate_time,
         access=options.access,
         readout=options.charge_readout,
         level=options.level,
-        physical_error=options.physical_error,
+        physical_error=1e-3 if error is None else error,
         factories=options.factories,
         parallel=options.parallel,
     )

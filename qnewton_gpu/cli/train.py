@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import INTERRUPTED, USAGE_ERROR
 from .interrupts import StopRequest, end_at_once_when_interrupted, stop_requests
 from .machines import (
+    SOLVER_HELP,
     add_machine_arguments,
     add_readout_arguments,
     add_simulation_arguments,
@@ -39,7 +40,11 @@ LARGEST_CROSS_CHECK = 1e-6  # two modes differ by rounding, about 1e-12; more is
 
 def _widths(text: str) -> tuple[int, ...]:
     """16,16 -> (16, 16); 0 is a network without hidden layer."""
-    return () if text == "0" else tuple(int(width) for width in text.split(","))
+    try:
+        return () if text == "0" else tuple(int(width) for width in text.split(","))
+    except ValueError:
+        problem = f"{text!r} is not a list of widths. Use for example 16,16, or 0 for no hidden layer."
+        raise argparse.ArgumentTypeError(problem) from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hidden", type=_widths, default="16", metavar="16,16", help="widths of the hidden layers; 0 for none")
     add("--curvature", default="ggn", help="ggn, hessian or fisher")
     add("--partition", default="network", help="one system for the network, or one for each layer")
-    add("--solver", default="auto", help="auto (the scheduler), qsvt, cholesky, lu or cg")
+    add("--solver", default="auto", help=SOLVER_HELP)
     add(
         "--encoding",
         default="auto",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 from typing import Any
@@ -32,10 +32,10 @@ class Conditioned:
     operator: MatrixOperator
     damping: float
     shift: float
-    scale: Any | None
+    scale: Any | None = field(repr=False)
     bounds: SpectrumBounds
-    changes: list[Change]
-    gradient: Any | None = None
+    changes: list[Change] = field(repr=False)
+    gradient: Any | None = field(default=None, repr=False)
     seed: int = 0
 
     @cached_property

@@ -120,6 +120,8 @@ class ClassicalMachine:
         """A machine file that ships with the package, by name, or a JSON file by its path."""
         folder = resources.files("qnewton_gpu.costs") / "machines"
         shipped = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+        if name not in shipped and name.endswith(".json") and not Path(name).exists():
+            raise FileFormatError("machine", f"there is no file {name}", "Check the path")
         if name not in shipped and not Path(name).is_file():
             raise UnknownNameError.among("machine", name, [*shipped, "the path of a JSON file"])
         file = folder / f"{name}.json" if name in shipped else Path(name)

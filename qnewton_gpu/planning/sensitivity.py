@@ -156,7 +156,8 @@ class _Examination:
                 yield self._changed("opponents", said, ", ".join(self.classical), classical=opponents)
         for name in QUERY_COUNTS:
             if self.quantum != (name,):
-                yield self._changed("query count", f"of {name}", f"of {', '.join(self.quantum)}", quantum=(name,))
+                stated = f"that of {', '.join(self.quantum)}"
+                yield self._changed("query count", f"that of {name}", stated, quantum=(name,))
         yield from self._numbers()
 
     def _rates(self) -> Iterator[Finding]:

@@ -27,8 +27,11 @@ class Claim:
     why: str
 
 
-def write_claims(folder: Folder) -> list[Claim]:
-    """claims.csv and claims.md of what the folder's tables decide, made anew; returns the claims."""
+def write_claims(folder: Folder, unfinished: str | None = None) -> list[Claim]:
+    """claims.csv and claims.md of what the folder's tables decide, made anew; returns the claims.
+
+    `unfinished` is a part that was stopped: claims.md says so.
+    """
     claims = [claim for decide in CLAIMS if (claim := decide(folder))]
     (folder.path / "claims.csv").unlink(missing_ok=True)
     folder.write("claims", [asdict(claim) for claim in claims])
@@ -36,6 +39,7 @@ def write_claims(folder: Folder) -> list[Claim]:
         "# The claims of arXiv 2405.00252, and what was measured",
         "",
         *_preamble(folder.read_json("settings")),
+        *([f"**Stopped in the part {unfinished}**: of it only what was finished counts."] if unfinished else []),
         "",
         "| claim | measured | verdict | why |",
         "| --- | --- | --- | --- |",

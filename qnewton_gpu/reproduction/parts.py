@@ -69,8 +69,10 @@ def reproduce(
                 folder.write(name, list(table))
                 if name == "conditioning":
                     folder.write("estimator", sweeps.estimator_table(problem))
-        finally:
-            write_claims(folder)  # of what is there, also when interrupted
+        except BaseException:
+            write_claims(folder, unfinished=name)  # of what is there
+            raise
+        write_claims(folder)
         tell(f"{name}: {', '.join(draw(name, folder))}")
     return folder
 

@@ -320,13 +320,37 @@ def test_stated_machines_are_taken_by_their_options(capsys: pytest.CaptureFixtur
     assert "h100: Cholesky 3.35e+04" in printed and "stated" in printed
     for wrong, said in (
         (["--level", "virtual"], "logical, physical"),
-        (["--physical-error", "0.01"], "physical_error"),
+        (["--level", "physical", "--physical-error", "0.01"], "physical_error"),
         (["--factories", "0"], "factories"),
         (["--parallel", "0"], "parallel"),
         (["--machine", "h100", "--calibrate"], "--machine"),
+        (["--machine", "nowhere.json"], "no file nowhere.json"),
+        (["--physical-error", "0.005"], "--level physical"),
     ):
         assert main(["estimate", *wrong]) == USAGE_ERROR
         assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train --densty 0.5 --hiden=3", "--densty 0.5 --hiden=3 (did you mean --density, --hidden?)"),
+        ("estimate --gatetime 1e-9", "(did you mean --gate-time?); see qnewton estimate --help"),
+        ("estimate one.npy two.npy", "unrecognized arguments: two.npy; see"),
+        ("train --hidden a", "'a' is not a list of widths"),
+    ],
+)
+def test_a_mistyped_option_is_refused_with_what_was_meant(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments.split())
+    assert stop.value.code == USAGE_ERROR and said in capsys.readouterr().err
+
+
+def test_t_factories_may_state_the_error_of_their_gates(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "--physical-error", "0.005", "--factories", "2"]) == 0
+    assert "2 T factories" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_a_run_that_continues(

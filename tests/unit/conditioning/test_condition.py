@@ -296,3 +296,8 @@ def test_a_repair_that_lifts_the_spectrum_counts_in_the_bounds(seed: int) -> Non
     magnitudes = np.linalg.eigvalsh(found.operator.dense())
     assert found.bounds.certified
     assert 1 <= found.bounds.kappa / (magnitudes[-1] / magnitudes[0]) < 1 + 1e-9
+
+
+def test_what_is_shown_of_it_is_short() -> None:
+    shown = repr(qn.condition(np.eye(200) * 2, damping=0.5, scaling="jacobi", gradient=np.ones(200)))
+    assert "damping=0.5" in shown and "SpectrumBounds" in shown and len(shown) < 500

@@ -123,7 +123,7 @@ def test_every_other_assumption_is_changed_alone(gate_time: float, comparison: s
             opponents = {"LU alone": ("lu",), "every classical solver": CLASSICAL}[finding.changed]
             expected = verdict(system, model, classical=opponents)
         elif finding.assumption == "query count":
-            expected = verdict(system, model, quantum=(finding.changed.removeprefix("of "),))
+            expected = verdict(system, model, quantum=(finding.changed.removeprefix("that of "),))
         elif finding.assumption == "success probability":
             expected = verdict(replace(system, expected_success=dict.fromkeys(QUANTUM, 1.0)), model)
         else:
@@ -180,7 +180,7 @@ def test_where_no_candidate_can_serve_nothing_decides() -> None:
     by_assumption = {finding.assumption: finding for finding in alone.findings}
     assert by_assumption["opponents"].flips and by_assumption["opponents"].winner in ("qr", "cg")
     assert "gate time" not in by_assumption  # no gate time would make LU serve it
-    jennings = [finding for finding in alone.findings if finding.changed == "of jennings"]
+    jennings = [finding for finding in alone.findings if finding.changed == "that of jennings"]
     assert jennings[0].said.endswith("-> nobody can") and not jennings[0].flips
 
 

@@ -139,7 +139,8 @@ def test_an_interrupt_keeps_what_was_finished_and_its_claims(tmp_path: Path, mon
     assert len(kept.read("pruning")) == 6
     assert len(kept.read("regularisation")) == 2
     assert (tmp_path / "out" / "pruning.png").is_file()
-    assert "Pruning" in (tmp_path / "out" / "claims.md").read_text()
+    claims = (tmp_path / "out" / "claims.md").read_text()
+    assert "Pruning" in claims and "Stopped in the part regularisation" in claims
 
 
 def test_large_layers_are_not_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
