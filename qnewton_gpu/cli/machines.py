@@ -196,9 +196,9 @@ def age(seconds: float) -> str:
     """A duration in its largest unit.
 
     >>> age(59), age(3600 * 30), age(-1)
-    ('59 s', '1 days', '0 s')
+    ('59 s', '1 d', '0 s')
     """
-    for name, length in (("days", 86400), ("h", 3600), ("min", 60)):
+    for name, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {name}"
     return f"{max(seconds, 0):.0f} s"

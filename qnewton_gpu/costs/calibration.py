@@ -82,7 +82,7 @@ def measure(
     return ClassicalMachine(
         name=f"calibrated: {backend.device}",
         source=f"measured at orders {orders[0]} to {orders[-1]} (dense) and to {sparse_orders[-1]} (sparse), medians, "
-        f"{'torch' if 'torch' in sys.modules else 'without torch'}, {_threads()} threads",
+        f"{'torch' if 'torch' in sys.modules else 'without torch'}, CPU threads: {_threads()}",
         measured=True,
         measured_at=time.time(),
         **fitted,

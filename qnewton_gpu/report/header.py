@@ -41,7 +41,7 @@ def header(log: RunLog, title: str) -> str:
         "batch": "the whole training set" if batch is None else f"{batch} examples",
         "seed": config.get("seed"),
         "encoding": f"{config.get('encoding')}, mode {config.get('mode')}",
-        "backend": f"{config.get('backend')}: {config.get('device', '?')}; {config.get('threads', '?')} threads",
+        "backend": f"{config.get('backend')}: {config.get('device', '?')}; CPU threads: {config.get('threads', '?')}",
         "versions": ", ".join(f"{name} {version}" for name, version in (config.get("versions") or {}).items()),
     }
     listed = "".join(

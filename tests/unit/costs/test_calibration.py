@@ -52,7 +52,7 @@ def test_a_measured_machine_says_how_it_was_measured(monkeypatch: pytest.MonkeyP
     machine = measure(CPU, **SMALL)
     assert machine.measured and began <= machine.measured_at <= time.time()
     assert "orders 8 to 32" in machine.source and "CPU" in machine.name
-    assert f"{torch.get_num_threads()} threads" in machine.source
+    assert f"CPU threads: {torch.get_num_threads()}" in machine.source
     fields = machine.to_dict()
     assert None not in fields.values()  # torch is loaded, so products through graphs are measured, too
     assert ClassicalMachine(**json.loads(json.dumps(fields))) == machine
