@@ -95,7 +95,7 @@ def _data() -> Iterator[tuple[str, str, str]]:
 
 
 def _cache() -> Iterator[tuple[str, str, str]]:
-    from ..polynomials.cache import cache_folder
+    from ..user_cache import cache_folder
 
     folder = cache_folder()
     entries = len(list(folder.glob("*.npz"))) if folder.is_dir() else 0

@@ -5,7 +5,6 @@ Kept in the user's cache folder under the machine's name, its threads, and the v
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import json
@@ -14,7 +13,6 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,8 +24,8 @@ from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import QNewtonError
 from ..operators import MatrixOperator, check_memory
-from ..polynomials.cache import cache_folder
 from ..stages import stage
+from ..user_cache import cache_folder, keep
 from .machine import VECTOR_BYTES_OF_A_STEP, ClassicalMachine
 
 ORDERS = (64, 128, 256, 512, 1024)
@@ -52,7 +50,7 @@ def calibrate(backend: Backend, *, refresh: bool = False) -> ClassicalMachine:
     machine = None if refresh else _read(path)
     if machine is None:
         machine = measure(backend)
-        _write(path, machine)
+        keep(path, json.dumps(machine.to_dict(), indent=2).encode(), "the calibration")
     return machine
 
 
@@ -290,20 +288,3 @@ def _read(path: Path) -> ClassicalMachine | None:
         _log.warning("the calibration in %s cannot be read (%s) and is measured anew", path, problem)
         return None
     return machine if machine.measured else None
-
-
-def _write(path: Path, machine: ClassicalMachine) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError as problem:  # a cache that cannot be written costs time, not the calibration
-        _log.warning("the calibration cannot be kept in %s (%s)", path.parent, problem)
-        return
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(machine.to_dict(), file, indent=2)
-        os.replace(temporary, path)
-    except OSError as problem:
-        _log.warning("the calibration cannot be kept in %s (%s)", path.parent, problem)
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)

@@ -1,21 +1,19 @@
 """Phase factors kept in memory, and on disk by the name of their polynomial and the scale, for all processes of a user.
 
-`QNEWTON_CACHE_DIR` moves the folder. An entry is written to a temporary file and renamed, so a reader never sees
-half of one; it is verified by reconstruction when it is read, and rebuilt where it is damaged.
+An entry is verified by reconstruction when it is read, and rebuilt where it is damaged.
 """
 
 from __future__ import annotations
 
-import contextlib
+import io
 import logging
 import math
-import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from ..user_cache import cache_folder, keep
 from .base import Polynomial
 from .phases import (
     DEFAULT_SCALE,
@@ -43,19 +41,6 @@ def round_down_to_grid(value: float) -> float:
     return 2.0 ** (math.floor(GRID_STEPS_PER_OCTAVE * math.log2(value) + 1e-9) / GRID_STEPS_PER_OCTAVE)
 
 
-def cache_folder() -> Path:
-    """Where phase factors are kept: `QNEWTON_CACHE_DIR`, else the user's cache folder."""
-    chosen = os.environ.get("QNEWTON_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    import platformdirs
-
-    try:
-        return Path(platformdirs.user_cache_dir("qnewton_gpu", appauthor=False))
-    except RuntimeError:  # no HOME and no entry for this user, as in some containers
-        return Path(tempfile.gettempdir()) / f"qnewton_gpu-{os.getuid()}"
-
-
 def phases_for(polynomial: Polynomial, scale: float = DEFAULT_SCALE) -> PhaseFactors:
     """The verified phase factors of scale * P/max|P|, from memory, from disk, or built now; errors as `phase_factors`.
 
@@ -72,7 +57,7 @@ def _phases_for(polynomial: Polynomial, scale: float) -> PhaseFactors:
     phases = _read(path, polynomial, scale)
     if phases is None:
         phases = phase_factors(polynomial, scale=scale)
-        _write(path, phases)
+        keep(path, _content(phases), "phase factors")
     return phases
 
 
@@ -101,18 +86,7 @@ def _read(path: Path, polynomial: Polynomial, scale: float) -> PhaseFactors | No
     return None
 
 
-def _write(path: Path, phases: PhaseFactors) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError as problem:  # a cache that cannot be written costs time, not the solve
-        _log.warning("phase factors cannot be cached in %s (%s)", path.parent, problem)
-        return
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, wx=phases.wx)
-        os.replace(temporary, path)
-    except OSError as problem:
-        _log.warning("phase factors cannot be cached in %s (%s)", path.parent, problem)
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+def _content(phases: PhaseFactors) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, wx=phases.wx)
+    return buffer.getvalue()

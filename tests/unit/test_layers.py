@@ -20,7 +20,7 @@ LAYERS = (
     ["operators"],
     ["backends"],
     ["interop", "circuit"],
-    ["stages", "errors"],
+    ["user_cache", "stages", "errors"],
 )
 ORDER = [name for layer in LAYERS for name in layer]
 ALLOWED_BY_CURVATURE = {"curvature", "stages", "errors"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import math
@@ -107,6 +108,7 @@ def test_a_damaged_entry_is_measured_anew(damage: str, folder: Path, measurement
 def test_another_machine_or_version_has_its_own(
     folder: Path, measurements: list[ClassicalMachine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    importlib.import_module("torch")
     calibrate(CPU)
     for name, value in (("_threads", lambda: 99), ("platform", type("P", (), {"node": str, "machine": str}))):
         with monkeypatch.context() as patched:
