@@ -37,9 +37,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def to_json(value: Any) -> str:
-    """JSON for a log: infinities and NaN, which JSON lacks, become null."""
-    return json.dumps(_finite(value), allow_nan=False)
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON for logs and scripts: infinities and NaN, which JSON lacks, become null."""
+    return json.dumps(_finite(value), allow_nan=False, indent=indent)
 
 
 def _finite(value: Any) -> Any:

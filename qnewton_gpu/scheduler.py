@@ -134,10 +134,10 @@ class Scheduler:
         """
         asked = None if self.solver == "auto" else self.solver
         with stage("plan", category=system.name, payload=system.bounds.kappa):
-            costs, honest = (
-                predict_all(system, model, self.backend, self._predictors, asked)
-                for model in (self.model, self.model.honest())
-            )
+            honest_model = self.model.honest()
+            costs = honest = predict_all(system, self.model, self.backend, self._predictors, asked)
+            if honest_model is not self.model:
+                honest = predict_all(system, honest_model, self.backend, self._predictors, asked)
             handicaps: dict[str, Handicap] = {}
             if self.adaptation is not None:
                 costs, honest = self.adaptation.corrected(costs), self.adaptation.corrected(honest)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ..planning.estimate import estimate_all
+    from ..runfolder import to_json
     from .files import check_writable
     from .verdicts import page
 
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     estimates = estimate_all(system, model, options.encoding)
     encodings = encoding_costs(system, options.tolerance) if options.matrix else []
     if options.json:
-        text = json.dumps(as_data(known, estimates, encodings), indent=1, allow_nan=False)
+        text = to_json(as_data(known, estimates, encodings), indent=1)
         if to_standard_output:
             print(text)
             return 0
@@ -137,7 +136,7 @@ def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]
 
 
 def as_data(known: dict[str, Any], estimates: dict[str, Estimate], encodings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that was computed, as plain JSON data; seconds are projected, null where a solver cannot serve."""
+    """Everything that was computed, as plain data; seconds are projected, infinite where a solver cannot serve."""
     comparisons = {}
     for name, one in estimates.items():
         decided = one.sensitivity
@@ -158,15 +157,4 @@ def as_data(known: dict[str, Any], estimates: dict[str, Estimate], encodings: li
             "findings": [{**asdict(f), "said": f.said} for f in decided.findings] if decided else [],
         }
     classical = next(iter(estimates.values())).model.classical.to_dict()
-    data = {"system": known, "classical_machine": classical, "comparisons": comparisons, "encodings": encodings}
-    finite: dict[str, Any] = _finite(data)
-    return finite
-
-
-def _finite(data: Any) -> Any:
-    """The same with None for what JSON has no number for."""
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
+    return {"system": known, "classical_machine": classical, "comparisons": comparisons, "encodings": encodings}

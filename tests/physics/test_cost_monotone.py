@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +43,12 @@ HARDWARE = st.builds(
 GROWTH = st.floats(1, 100)
 
 
+def in_every_comparison(test: Callable[..., None]) -> Callable[..., None]:
+    """Systems, hardware and growth at random, 120 of each comparison."""
+    varied = settings(max_examples=120)(given(stated=SYSTEMS, hardware=HARDWARE, growth=GROWTH)(test))
+    return pytest.mark.parametrize("comparison", COMPARISONS)(varied)
+
+
 def costs(stated: dict[str, Any], model: CostModel, predictors: dict[str, Predictor] = QUICK) -> dict[str, Cost]:
     system = stated_system(**stated)
     return predict_all(system, model, system.operator.backend, predictors)
@@ -52,9 +59,7 @@ def never_less(small: dict[str, Cost], large: dict[str, Cost]) -> None:
         assert small[name].seconds <= large[name].seconds * ROUNDING, name
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS)
-@settings(max_examples=120)
-@given(stated=SYSTEMS, hardware=HARDWARE, growth=GROWTH)
+@in_every_comparison
 def test_costs_never_fall_with_kappa(
     comparison: str, stated: dict[str, Any], hardware: Hardware, growth: float
 ) -> None:
@@ -63,9 +68,7 @@ def test_costs_never_fall_with_kappa(
     never_less(costs(stated, model), costs({**stated, "kappa": stated["kappa"] * growth}, model))
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS)
-@settings(max_examples=120)
-@given(stated=SYSTEMS, hardware=HARDWARE, growth=GROWTH)
+@in_every_comparison
 def test_costs_never_fall_with_the_order(
     comparison: str, stated: dict[str, Any], hardware: Hardware, growth: float
 ) -> None:
@@ -74,9 +77,7 @@ def test_costs_never_fall_with_the_order(
     never_less(costs(stated, model), costs(larger, model))
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS)
-@settings(max_examples=120)
-@given(stated=SYSTEMS, hardware=HARDWARE, growth=GROWTH)
+@in_every_comparison
 def test_costs_of_circuits_are_proportional_to_the_gate_time(
     comparison: str, stated: dict[str, Any], hardware: Hardware, growth: float
 ) -> None:
@@ -88,9 +89,7 @@ def test_costs_of_circuits_are_proportional_to_the_gate_time(
         assert slow[name].seconds == pytest.approx(factor * fast[name].seconds, rel=1e-12)
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS)
-@settings(max_examples=120)
-@given(stated=SYSTEMS, hardware=HARDWARE, growth=GROWTH)
+@in_every_comparison
 def test_costs_never_fall_with_the_norm_of_the_encoding_or_the_entries_of_a_row(
     comparison: str, stated: dict[str, Any], hardware: Hardware, growth: float
 ) -> None:
