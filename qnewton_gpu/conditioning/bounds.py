@@ -16,7 +16,6 @@ FP64_EPSILON = float(np.finfo(np.float64).eps)
 FAILURE_PROBABILITY = 1e-6
 SAFETY = 0.9
 """What an extreme Ritz value is shrunk by where nothing proves how far it is from the eigenvalue."""
-ERRS = ("above", "below", "either", "exact")
 
 
 @dataclass(frozen=True)
