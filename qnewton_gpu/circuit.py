@@ -10,6 +10,7 @@ import cmath
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from .errors import ParameterError
 
 HADAMARD = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
+PAULI_X = np.array([[0.0, 1.0], [1.0, 0.0]])
 S_GATE = np.diag([1, 1j])
 DAGGER = "_dagger"
 PARAMETRIC = ("rz", "controlled_rz", "multiplexed_rz")
@@ -79,13 +81,62 @@ class PermutationGate:
         return PermutationGate(self.label, (*self.targets, qubit), permutation, diagonal)
 
 
+@dataclass(frozen=True)
+class ShiftGate:
+    """|j> -> |j + amount mod 2^k> on k targets, where every control qubit has its value: an adder of a constant.
+
+    It needs no table: k multi-controlled X for each bit of the amount, or a matrix-product operator of bond 2.
+    """
+
+    label: str
+    targets: tuple[int, ...]
+    amount: int
+    controls: tuple[int, ...] = ()
+    control_values: tuple[int, ...] = ()
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        return self.targets + self.controls
+
+    def inverse(self) -> ShiftGate:
+        return replace(self, label=_inverse_label(self.label, False), amount=-self.amount)
+
+    def controlled(self, qubit: int) -> ShiftGate:
+        """The gate where `qubit` is |1>, nothing where it is |0>."""
+        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, 1))
+
+    @cached_property
+    def table(self) -> PermutationGate:
+        """The same as a permutation of the 2^k amplitudes of targets and controls, for registers that hold them all."""
+        size = 1 << len(self.targets)
+        index = np.arange(size << len(self.controls))
+        value = sum(v << place for place, v in enumerate(self.control_values))
+        old = np.where(index // size == value, index - index % size + (index - self.amount) % size, index)
+        return PermutationGate(self.label, self.qubits, permutation=old)
+
+    def elementary(self) -> list[MatrixGate]:
+        """The same as X gates under controls: adding 2^s flips bit i where the bits s..i-1 are all one."""
+        size = 1 << len(self.targets)
+        amount = self.amount % size
+        backwards = amount > size // 2  # x - y is (x + y)^-1: fewer bits of the amount are set
+        gates = []
+        for s in range(len(self.targets)):
+            if not ((size - amount if backwards else amount) >> s) & 1:
+                continue
+            for i in range(len(self.targets) - 1, s - 1, -1):
+                below = self.targets[s:i]
+                values = self.control_values + (1,) * len(below)
+                gates.append(MatrixGate("x", PAULI_X, (self.targets[i],), self.controls + below, values))
+        return gates[::-1] if backwards else gates
+
+
 def _inverse_label(label: str, its_own_inverse: bool) -> str:
     if its_own_inverse or label in PARAMETRIC:
         return label
     return label.removesuffix(DAGGER) if label.endswith(DAGGER) else label + DAGGER
 
 
-Gate = MatrixGate | PermutationGate
+Gate = MatrixGate | PermutationGate | ShiftGate
 
 
 @dataclass
@@ -148,6 +199,12 @@ class Circuit:
     def permute(self, permutation: np.ndarray, targets: Sequence[int], label: str) -> None:
         """new[i] = old[permutation[i]] on the amplitudes of the targets."""
         self.append(PermutationGate(label, tuple(targets), permutation=np.asarray(permutation, dtype=np.int64)))
+
+    def shift(
+        self, amount: int, targets: Sequence[int], controls: Sequence[int] = (), control_values: Sequence[int] = ()
+    ) -> None:
+        """|j> -> |j + amount mod 2^k> on the targets, where every control has its value."""
+        self.append(ShiftGate("add", tuple(targets), int(amount), tuple(controls), tuple(control_values)))
 
     def rz(self, angle: float, target: int, zeros: Sequence[int] = ()) -> None:
         """exp(-i angle Z/2) on the target where every qubit of `zeros` is |0>."""

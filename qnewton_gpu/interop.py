@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .circuit import HADAMARD, S_GATE, Circuit, Gate, MatrixGate, PermutationGate
+from .circuit import HADAMARD, S_GATE, Circuit, Gate, MatrixGate, PermutationGate, ShiftGate
 from .errors import BackendUnavailableError, ParameterError
 
 NAMED = {
@@ -91,6 +91,8 @@ def standard_gates(gate: Gate) -> list[StandardGate]:
     if isinstance(gate, PermutationGate):
         made = [] if gate.permutation is None else list(_permutation(gate.permutation, gate.targets))
         return made if gate.diagonal is None else [*made, *_diagonal(gate.diagonal, gate.targets)]
+    if isinstance(gate, ShiftGate):
+        return [standard for flip in gate.elementary() for standard in standard_gates(flip)]
     controls = tuple(zip(gate.controls, gate.control_values, strict=True))
     if len(gate.targets) == 1:
         return list(_one_qubit(gate.matrix, gate.targets[0], controls))

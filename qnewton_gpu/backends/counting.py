@@ -11,6 +11,7 @@ logical ANDs at 4 T gates, arXiv 1709.06648, uncomputed by measurement for none)
     select               look the partner up, swap, and undo the look-up: 2 (2^k - 2) ANDs (arXiv 1805.03662)
     shift                for each of 2^i colours, the index above n qubits: j mod 2k by long division, twice, an adder
                          and a comparison (n ANDs each, arXiv 1709.06648): 2 n^2 + 2 n ANDs; or as select, if less
+    add                  a constant adder on k qubits (arXiv 1709.06648): k - 1 ANDs, and c - 1 for its controls
     pauli                unary iteration over 2^i strings, the index above n qubits, with up to n CNOTs or CZs each
     unitary              any matrix: 4^k - 1 rotations and 23/48 4^k CNOTs (arXiv quant-ph/0406176): for validation only
 A gate with the label of its inverse (..._dagger) costs the same.
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from ..circuit import DAGGER, Circuit, Gate, PermutationGate
+from ..circuit import DAGGER, Circuit, Gate, PermutationGate, ShiftGate
 from ..errors import ParameterError
 from .base import Side
 
@@ -111,6 +112,9 @@ def _parts(gate: Gate) -> _Parts:
     if isinstance(gate, PermutationGate):
         return _parts_of_table(gate, label)
     controls = len(gate.controls)
+    if isinstance(gate, ShiftGate):
+        ands = max(targets - 1, 0) + max(controls - 1, 0)
+        return _Parts(ands=ands, cnots=5 * targets, depth=2 * ands + 1)
     if label in CLIFFORD:
         if not controls:
             return _Parts()

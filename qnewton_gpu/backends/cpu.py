@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..circuit import Gate, PermutationGate
+from ..circuit import Gate, PermutationGate, ShiftGate
 from . import factorisations
 from .gate_fusion import SparseGate, StateControlledGate, fuse, merge_conjugations, sparse_product
 
@@ -157,6 +157,8 @@ def _apply(gate: Any, state: np.ndarray) -> np.ndarray:
     n = size.bit_length() - 1
     tensor = state.reshape((2,) * n + (columns,))
     axes = {q: n - 1 - q for q in range(n)}  # qubit 0 is the last axis of the index
+    if isinstance(gate, ShiftGate):
+        gate = gate.table
     if isinstance(gate, SparseGate):
         return _sparse_product(gate, tensor, axes).reshape(size, columns)
     if isinstance(gate, PermutationGate):

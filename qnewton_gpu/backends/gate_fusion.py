@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..circuit import MatrixGate, PermutationGate
+from ..circuit import MatrixGate, PermutationGate, ShiftGate
 
 MOST_TARGETS = 5
 """Of a dense matrix: cuStateVec applies those up to here at the speed of its memory."""
@@ -59,6 +59,8 @@ def fuse(gates: Iterable[Any], product: Product) -> list[Any]:
     """
     fused: list[Any] = []
     for gate in gates:
+        if isinstance(gate, ShiftGate):
+            gate = gate.table
         for place in range(len(fused) - 1, -1, -1):
             both = product(fused[place], gate)
             if both is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..circuit import Gate, MatrixGate
+from ..circuit import Gate, MatrixGate, PermutationGate, ShiftGate
 from .gate_fusion import dense_product, fuse
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class CuStateVector:
         return self._planes.data.ptr, CUDA_C_64F, self._bits
 
     def apply(self, gate: Gate) -> None:
+        if isinstance(gate, ShiftGate):
+            gate = gate.table
         permutation, diagonal, matrix = self._tables_of(gate)
         if isinstance(gate, MatrixGate):
             self.backend.call_custatevec(
@@ -58,7 +60,7 @@ class CuStateVector:
             gate.targets, len(gate.targets), (), (), 0, 0, 0,
         )  # fmt: skip
 
-    def _tables_of(self, gate: Gate) -> tuple[int, int, int]:
+    def _tables_of(self, gate: MatrixGate | PermutationGate) -> tuple[int, int, int]:
         """Addresses of permutation, diagonal and matrix, 0 for none; made once, for a program repeats its gates.
 
         All but small matrices are on the device. They stay until the state goes, because the device may read them

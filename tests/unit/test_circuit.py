@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from qnewton_gpu.backends import gate_fusion, select_backend
 from qnewton_gpu.backends.cpu import apply_gate
-from qnewton_gpu.circuit import HADAMARD, S_GATE, Circuit, Gate, MatrixGate, PermutationGate, qsvt_circuit, qsvt_gates
+from qnewton_gpu.circuit import (
+    HADAMARD,
+    S_GATE,
+    Circuit,
+    Gate,
+    MatrixGate,
+    PermutationGate,
+    ShiftGate,
+    qsvt_circuit,
+    qsvt_gates,
+)
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import ParameterError
 from qnewton_gpu.operators import as_operator
@@ -226,3 +236,25 @@ def test_memory_does_not_grow_with_the_degree() -> None:
 
     peak(1)  # imports
     assert peak(1500) < peak(30) + 50_000  # a gate takes about 700 bytes
+
+
+@given(st.data())
+def test_a_shift_is_its_table_and_its_elementary_gates(data: st.DataObject) -> None:
+    qubits = data.draw(st.permutations(range(6)))
+    k, c = data.draw(st.integers(1, 4)), data.draw(st.integers(0, 2))
+    values = tuple(data.draw(st.lists(st.integers(0, 1), min_size=c, max_size=c)))
+    gate = ShiftGate("add", tuple(qubits[:k]), data.draw(st.integers(-20, 20)), tuple(qubits[k : k + c]), values)
+    state = np.random.default_rng(0).normal(size=(64, 2))
+    expected = np.empty_like(state)
+    for j in range(64):  # by the definition, bit by bit
+        on = all((j >> q) & 1 == v for q, v in zip(gate.controls, values, strict=True))
+        number = sum(((j >> q) & 1) << place for place, q in enumerate(gate.targets))
+        moved = (number + gate.amount * on) % (1 << k)
+        rest = j & ~sum(1 << q for q in gate.targets)
+        expected[rest | sum(((moved >> place) & 1) << q for place, q in enumerate(gate.targets))] = state[j]
+    assert np.array_equal(apply_gate(gate, state), expected)
+    by_flips = state
+    for flip in gate.elementary():
+        by_flips = apply_gate(flip, by_flips)
+    assert np.array_equal(by_flips, expected)
+    assert np.array_equal(apply_gate(gate.inverse(), expected), state)

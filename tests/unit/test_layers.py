@@ -19,7 +19,7 @@ LAYERS = (
     ["encodings", "polynomials", "conditioning"],
     ["operators"],
     ["backends"],
-    ["interop", "circuit"],
+    ["tensor_networks", "interop", "circuit"],
     ["user_cache", "stages", "errors"],
 )
 ORDER = [name for layer in LAYERS for name in layer]
