@@ -16,7 +16,7 @@ import numpy as np
 from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import CombinationError, UnknownNameError
-from ..operators import ExplicitMatrix, GramOperator, MatrixOperator, Operator, as_operator
+from ..operators import ExplicitMatrix, GramOperator, MatrixOperator, Operator, ToeplitzOperator, as_operator
 from ..operators.arrays import check_magnitude
 from ..operators.kronecker import KroneckerOperator
 from .bidiagonal import golub_kahan
@@ -61,8 +61,8 @@ def estimate_spectrum(
     bidiagonalisation of H, 200 more. For N <= 100 that gives all eigenvalues, up to rounding: certified without chance.
     Beyond, both ends are certified with the same probability where the smallest |eigenvalue| is resolved to 10 %, and
     get a safety factor of 0.9, uncertified, where it is not. A general A gets the same by bidiagonalisation, a
-    Kronecker product the products of its factors' bounds; of a complex A the real embedding is estimated, which has the
-    same values twice and twice the size.
+    Kronecker product the products of its factors' bounds, a definite Toeplitz operator its closed form, certified; of a
+    complex A the real embedding is estimated, which has the same values twice and twice the size.
 
     "lobpcg" finds the small end of a symmetric H by LOBPCG: an estimate, never certified (`lobpcg.py`).
 
@@ -102,6 +102,11 @@ def estimate_spectrum(
         )
     if isinstance(H, KroneckerOperator):
         return _product_of([estimate_spectrum(factor, backend=backend, seed=seed) for factor in H.factors])
+    if isinstance(H, ToeplitzOperator):
+        low, high = H.eigenvalue_range
+        if low > 0 or high < 0:
+            lower, upper = sorted((abs(low), abs(high)))
+            return SpectrumBounds(lower, upper, True, 0, "closed form", negative=high < 0, errs="above")
     return both_ends(H, damping, backend, seed) if H.symmetric else _general_bounds(H, backend, seed)
 
 

@@ -18,10 +18,11 @@ ENCODINGS = {
     "banded": "qnewton_gpu.encodings.banded:BandedEncoding",
     "two_sided": "qnewton_gpu.encodings.two_sided:TwoSidedEncoding",
     "kronecker": "qnewton_gpu.encodings.kronecker:KroneckerEncoding",
+    "toeplitz": "qnewton_gpu.encodings.toeplitz:ToeplitzEncoding",
     "pauli": "qnewton_gpu.encodings.pauli:PauliEncoding",
     "sparse_access": "qnewton_gpu.encodings.sparse_access:SparseAccessEncoding",
 }
-WITH_GATES = ("matching", "banded", "dilation", "kronecker", "pauli")
+WITH_GATES = ("matching", "banded", "dilation", "kronecker", "toeplitz", "pauli")
 """Encodings that have a gate program, for mode="circuit"; the first serves where none is named."""
 LARGEST_DILATION = 64
 
@@ -35,7 +36,7 @@ def choose_encoding(name: str, operator: Operator) -> str:
     """The encoding meant by "auto".
 
     dilation for a small dense symmetric matrix, else walk; two_sided for a GeneralMatrix, gram for a GramOperator,
-    kronecker for a KroneckerOperator.
+    kronecker for a KroneckerOperator, toeplitz for a ToeplitzOperator.
 
     Raises UnknownNameError, and CombinationError where the encoding named cannot encode this operator.
     """

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ..backends.base import Backend, Side
 from ..circuit import Circuit
 from ..errors import CombinationError
-from ..operators import GeneralMatrix, GramOperator, KroneckerOperator, MatrixOperator, Operator
+from ..operators import GeneralMatrix, GramOperator, KroneckerOperator, MatrixOperator, Operator, ToeplitzOperator
 
 
 def other(side: Side) -> Side:
@@ -93,6 +93,7 @@ KINDS: dict[type, tuple[str, str]] = {
     GramOperator: ("a GramOperator(G, damping)", "gram"),
     GeneralMatrix: ("a GeneralMatrix, whose hermitian_dilation() is symmetric", "two_sided"),
     KroneckerOperator: ("a KroneckerOperator(factors)", "kronecker"),
+    ToeplitzOperator: ("a ToeplitzOperator(qubits, diagonal, offsets)", "toeplitz"),
 }
 """What can be encoded: in words, and by which encoding if none is named."""
 

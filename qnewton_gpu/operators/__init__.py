@@ -1,4 +1,4 @@
-"""What the matrix of a linear system can be: explicit, symmetric or not, a damped Gram matrix, a Kronecker product."""
+"""What the matrix of a linear system can be: explicit, symmetric or not, a damped Gram, Kronecker or Toeplitz one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .door import RealForm, as_operator, as_symmetric, real_form
 from .general import GeneralMatrix
 from .gram import Factor, GramOperator, MatrixFactor
 from .kronecker import KroneckerOperator
+from .toeplitz import ToeplitzOperator, screened_poisson
 
 __all__ = [
     "ExplicitMatrix",
@@ -19,9 +20,11 @@ __all__ = [
     "MatrixOperator",
     "Operator",
     "RealForm",
+    "ToeplitzOperator",
     "as_operator",
     "as_symmetric",
     "check_magnitude",
     "check_memory",
     "real_form",
+    "screened_poisson",
 ]
