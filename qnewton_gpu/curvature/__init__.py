@@ -11,6 +11,7 @@ CURVATURES = {
     "ggn": "qnewton_gpu.curvature.gauss_newton:GaussNewton",
     "hessian": "qnewton_gpu.curvature.hessian:Hessian",
     "fisher": "qnewton_gpu.curvature.fisher:EmpiricalFisher",
+    "kfac": "qnewton_gpu.curvature.kronecker:KroneckerFactored",
 }
 
 

@@ -134,20 +134,29 @@ class Objective:
                     "model", "gives other outputs each time it is called", "Call .eval() on it: a step compares losses"
                 )
 
-    def outputs_and_linear_calls(self, theta: Tensor) -> tuple[Tensor, dict[str, list[tuple[Tensor, Tensor]]]]:
-        """The outputs, and (input, output) of every call of every Linear layer on the way, by the layer's name."""
+    def outputs_and_calls(
+        self,
+        theta: Tensor,
+        kinds: type[torch.nn.Module] | tuple[type[torch.nn.Module], ...] = torch.nn.Linear,
+        inputs: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, list[tuple[Tensor, Tensor]]]]:
+        """The outputs, and (input, output) of every call of every layer of these kinds on the way, by its name."""
         calls: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
-        def remember(name: str) -> Callable[[torch.nn.Module, tuple[Tensor, ...], Tensor], None]:
-            return lambda module, args, output: calls.setdefault(name, []).append((args[0], output))
+        def remember(name: str) -> Callable[..., Tensor]:
+            def hook(module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+                calls.setdefault(name, []).append((args[0] if args else named["input"], output))
+                return output.clone()  # what is remembered stays as it is where an activation works in place
+
+            return hook
 
         handles = [
-            module.register_forward_hook(remember(name))
+            module.register_forward_hook(remember(name), with_kwargs=True)
             for name, module in self.model.named_modules()
-            if isinstance(module, torch.nn.Linear)
+            if isinstance(module, kinds)
         ]
         try:
-            return self.outputs(theta), calls
+            return self.outputs(theta, inputs), calls
         finally:
             for handle in handles:
                 handle.remove()

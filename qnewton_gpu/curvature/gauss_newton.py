@@ -31,7 +31,7 @@ class GaussNewton:
         self.size = self.block.stop - self.block.start
         self._leaf = theta[self.block].detach().clone().requires_grad_()
         with torch.enable_grad():
-            self._outputs, self._calls = objective.outputs_and_linear_calls(self._embed(self._leaf))
+            self._outputs, self._calls = objective.outputs_and_calls(self._embed(self._leaf))
             self._dual = torch.zeros_like(self._outputs, requires_grad=True)
             (self._backward,) = torch.autograd.grad(self._outputs, self._leaf, self._dual, create_graph=True)
         self.root = objective.loss.root(self._outputs.detach(), objective.targets)
@@ -114,13 +114,13 @@ class GaussNewton:
 
     def _row_chunks(self) -> Iterator[Tensor]:
         """The rows of G, (examples * C, n), a few examples at a time; raises where they are not the batch's."""
-        u, expected = self._probe
+        u, expected = self.probe
         image = torch.zeros_like(expected)
         for inputs, which in self.objective.example_chunks():
             rows = self._general_rows(inputs, which).reshape(-1, self.size)
             image += rows.T @ u[which.start * self.classes : which.stop * self.classes]
             yield rows
-        if not self._close(image, expected):
+        if not self.close(image, expected):
             remedy = "Use layers that treat each example on its own, as LayerNorm does"
             raise UnsupportedModelError("model", "mixes the examples of a batch", remedy)
 
@@ -140,14 +140,15 @@ class GaussNewton:
         return self.root.part(which).transposed(jacobians.permute(2, 0, 1)).permute(1, 2, 0)
 
     @cached_property
-    def _probe(self) -> tuple[Tensor, Tensor]:
+    def probe(self) -> tuple[Tensor, Tensor]:
         """A random u, (m, 1), and G^t u of the whole batch: what every other way to G has to give."""
         generator = torch.Generator().manual_seed(0)
         u = torch.randn(self.shape[0], 1, generator=generator, dtype=torch.float64).to(self.theta.device)
         return u, self.pull(u)
 
     @staticmethod
-    def _close(image: Tensor, expected: Tensor) -> bool:
+    def close(image: Tensor, expected: Tensor) -> bool:
+        """Whether another way to G^t u gives the same up to rounding."""
         return torch.allclose(image, expected, rtol=1e-9, atol=1e-11 * float(expected.abs().max()))
 
     @cached_property
@@ -173,5 +174,5 @@ class GaussNewton:
             for (name, seen), delta in zip(calls.items(), deltas, strict=True)
         ]
         closed = LinearLayers(layers, self.size)
-        u, expected = self._probe  # differs where a weight is also used outside its layer's own call
-        return closed if self._close(closed.pull(u), expected) else None
+        u, expected = self.probe  # differs where a weight is also used outside its layer's own call
+        return closed if self.close(closed.pull(u), expected) else None

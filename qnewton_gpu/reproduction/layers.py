@@ -166,7 +166,7 @@ def layer_curvatures(objective: Objective, theta: Tensor, kind: str) -> list[Lay
     if kind not in CURVATURES:
         raise UnknownNameError.among("kind", kind, CURVATURES)
     with torch.enable_grad():
-        outputs, calls = objective.outputs_and_linear_calls(theta.detach().clone().requires_grad_())
+        outputs, calls = objective.outputs_and_calls(theta.detach().clone().requires_grad_())
         if set(calls) != set(objective.parameters.layers()):
             raise UnsupportedModelError("model", "has layers other than Linear", "Pass a network of Linear layers")
         if kind == "hessian":
