@@ -22,6 +22,7 @@ from .operators import (
     KroneckerOperator,
     Operator,
     RealForm,
+    ToeplitzOperator,
     check_magnitude,
     check_memory,
     real_form,
@@ -102,8 +103,8 @@ def solve(
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
     form = real_form(A, b, chosen)
     operator, rhs = form.operator, form.columns
-    if mode == "circuit" and encoding == "auto" and isinstance(operator, KroneckerOperator):
-        encoding = "kronecker"  # the one encoding of it that has gates
+    if mode == "circuit" and encoding == "auto" and isinstance(operator, (KroneckerOperator, ToeplitzOperator)):
+        encoding = choose_encoding("auto", operator)  # the one encoding of it, which has gates
     scheduler = Scheduler(
         model, solver, encoding, mode, max_queries, chosen, register_budget,
         precision=precision, readout=readout, noise=noise,

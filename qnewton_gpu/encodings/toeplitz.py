@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.base import Backend
-from ..circuit import PAULI_X, Circuit, MatrixGate, PermutationGate
+from ..circuit import PAULI_X, Circuit, MatrixGate
 from ..operators import Operator, ToeplitzOperator
 from ..operators.toeplitz import Offset
 from .base import OfOperator, Side, qubits
@@ -39,7 +39,7 @@ class ToeplitzEncoding(OfOperator):
         self.alpha = float(weights.sum())
         self.amplitude = np.sqrt(weights / self.alpha)
         self.system_qubits = sum(self.operator.qubits)
-        # a sign needs a qubit that it can be the diagonal of
+        # the sign of a single colour needs a qubit, too
         self.ancilla_qubits = 2 + max(qubits(len(self.colours)), 1)
         self.register_size = 4 * len(self.colours) << self.system_qubits
 
@@ -86,22 +86,21 @@ class ToeplitzEncoding(OfOperator):
         system = self.system_qubits
         carry, direction, total = system, system + 1, system + self.ancilla_qubits
         index = tuple(range(system + 2, total))
-        padding = (1 << len(index)) - len(self.colours)
-        amplitude, sign = np.pad(self.amplitude, (0, padding)), np.pad(self.sign, (0, padding), constant_values=1.0)
+        amplitude = np.pad(self.amplitude, (0, (1 << len(index)) - len(self.colours)))
         program = Circuit(total)
         program.prepare(amplitude, index)
         program.hadamard(direction)
         for colour, offset in enumerate(self.colours):
-            if offset is None:
-                continue
-            first = sum(self.operator.qubits[: offset.axis])
-            axis = (*range(first, first + self.operator.qubits[offset.axis]), carry)
             value = tuple((colour >> place) & 1 for place in range(len(index)))
-            program.shift(offset.amount, axis, (direction, *index), (0, *value))
-            program.shift(-offset.amount, axis, (direction, *index), (1, *value))
+            if self.sign[colour] < 0:
+                minus = np.diag([1.0, -1.0] if value[0] else [-1.0, 1.0])
+                program.append(MatrixGate("reflection", minus, index[:1], index[1:], value[1:]))
+            if offset is not None:
+                first = sum(self.operator.qubits[: offset.axis])
+                axis = (*range(first, first + self.operator.qubits[offset.axis]), carry)
+                program.shift(offset.amount, axis, (direction, *index), (0, *value))
+                program.shift(-offset.amount, axis, (direction, *index), (1, *value))
         program.append(MatrixGate("x", PAULI_X, (direction,)))
-        if (sign < 0).any():
-            program.append(PermutationGate("sign", index, diagonal=sign))
         program.hadamard(direction)
         program.prepare(amplitude, index)  # PREP is its own inverse
         return program

@@ -2,7 +2,7 @@
 
 On axes of N_i = 2^n_i points, axis 0 the least significant part of the index,
     H = c_0 I + sum_(i, k) c_ik (E_k + E_k^t),   E_k the shift by k along axis i, zeros entering (Dirichlet).
-With one offset of 1 an axis its eigenvectors are products of sines, sin(pi m_i (j_i + 1)/(N_i + 1)) for m_i = 1 ... N_i,
+With one offset of 1 an axis its eigenvectors are products of sines, sin(pi m_i (j_i + 1)/(N_i + 1)), m_i = 1 ... N_i,
 and its eigenvalues c_0 + sum_i 2 c_i cos(pi m_i/(N_i + 1)).
 """
 
