@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ HADAMARD = np.array([[1, 1], [1, -1]]) / np.sqrt(2)
 PAULI_X = np.array([[0.0, 1.0], [1.0, 0.0]])
 S_GATE = np.diag([1, 1j])
 DAGGER = "_dagger"
-PARAMETRIC = ("rz", "controlled_rz", "multiplexed_rz")
+PARAMETRIC = ("rz", "controlled_rz", "excluded_rz", "multiplexed_rz")
 """Labels of rotations, whose inverse is a rotation by the opposite angle."""
 
 
@@ -43,9 +43,9 @@ class MatrixGate:
         adjoint = self.matrix.conj().T
         return replace(self, label=_inverse_label(self.label, np.array_equal(adjoint, self.matrix)), matrix=adjoint)
 
-    def controlled(self, qubit: int) -> MatrixGate:
-        """The gate where `qubit` is |1>, nothing where it is |0>."""
-        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, 1))
+    def controlled(self, qubit: int, value: int = 1) -> MatrixGate:
+        """The gate where `qubit` has this value, nothing where it has the other one."""
+        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, value))
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,16 @@ class PermutationGate:
         permutation = None if self.permutation is None else new
         return PermutationGate(label, self.targets, permutation, None if self.diagonal is None else opposite)
 
-    def controlled(self, qubit: int) -> PermutationGate:
-        """The gate where `qubit`, one more target, is |1>, and nothing where it is |0>."""
+    def controlled(self, qubit: int, value: int = 1) -> PermutationGate:
+        """The gate where `qubit`, one more target, has this value, and nothing where it has the other one."""
         size = 1 << len(self.targets)
         permutation, diagonal = self.permutation, self.diagonal
         if permutation is not None:
-            permutation = np.concatenate([np.arange(size), size + permutation])
+            halves = [np.arange(size), permutation] if value else [permutation, np.arange(size)]
+            permutation = np.concatenate([halves[0], size + halves[1]])
         if diagonal is not None:
-            diagonal = np.concatenate([np.ones(size), diagonal])
+            ones = np.ones(size)
+            diagonal = np.concatenate([ones, diagonal] if value else [diagonal, ones])
         return PermutationGate(self.label, (*self.targets, qubit), permutation, diagonal)
 
 
@@ -101,9 +103,9 @@ class ShiftGate:
     def inverse(self) -> ShiftGate:
         return replace(self, label=_inverse_label(self.label, False), amount=-self.amount)
 
-    def controlled(self, qubit: int) -> ShiftGate:
-        """The gate where `qubit` is |1>, nothing where it is |0>."""
-        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, 1))
+    def controlled(self, qubit: int, value: int = 1) -> ShiftGate:
+        """The gate where `qubit` has this value, nothing where it has the other one."""
+        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, value))
 
     @cached_property
     def table(self) -> PermutationGate:
@@ -139,6 +141,16 @@ def _inverse_label(label: str, its_own_inverse: bool) -> str:
 Gate = MatrixGate | PermutationGate | ShiftGate
 
 
+def _undo(first: Gate, last: Gate, qubit: int) -> bool:
+    """Whether the last gate is the inverse of the first, exactly, and neither acts on this qubit."""
+    back = first.inverse()
+    return (
+        type(back) is type(last)
+        and qubit not in last.qubits
+        and all(np.array_equal(getattr(back, f.name), getattr(last, f.name)) for f in fields(back) if f.name != "label")
+    )
+
+
 @dataclass
 class Circuit:
     """Gates in the order in which they act."""
@@ -164,11 +176,29 @@ class Circuit:
         """U^dagger: the inverse gates in the opposite order."""
         return Circuit(self.num_qubits, [gate.inverse() for gate in reversed(self.gates)])
 
-    def controlled(self, qubit: int) -> Circuit:
-        """I where `qubit` is |0> and U where it is |1>: every gate gets it as a control."""
+    def controlled(self, qubit: int, value: int = 1) -> Circuit:
+        """U where `qubit` has this value, I where it has the other one: it becomes a control of the gates.
+
+        Gates at the two ends that undo each other, such as PREP and PREP^dagger, need none.
+        """
+        gates, outer = self.gates, 0
+        while outer < len(gates) // 2 and _undo(gates[outer], gates[-1 - outer], qubit):
+            outer += 1
         program = Circuit(max(self.num_qubits, qubit + 1))
+        for place, gate in enumerate(gates):
+            inside = outer <= place < len(gates) - outer
+            program.append(gate.controlled(qubit, value) if inside else gate)
+        return program
+
+    def placed(self, qubits: Sequence[int], num_qubits: int) -> Circuit:
+        """The same program in a register of `num_qubits`, where its qubit q is qubits[q]."""
+        program = Circuit(num_qubits)
         for gate in self.gates:
-            program.append(gate.controlled(qubit))
+            targets = tuple(qubits[q] for q in gate.targets)
+            if isinstance(gate, PermutationGate):
+                program.append(replace(gate, targets=targets))
+            else:
+                program.append(replace(gate, targets=targets, controls=tuple(qubits[q] for q in gate.controls)))
         return program
 
     def hadamard(self, target: int) -> None:
@@ -211,46 +241,100 @@ class Circuit:
         self.append(rz_gate(angle, target, tuple(zeros)))
 
 
-def rz_gate(angle: float, target: int, zeros: tuple[int, ...] = ()) -> MatrixGate:
+def rz_gate(angle: float, target: int, zeros: tuple[int, ...] = (), label: str | None = None) -> MatrixGate:
     """exp(-i angle Z/2) on the target where every qubit of `zeros` is |0>."""
     half = cmath.exp(-0.5j * angle)
-    label = "controlled_rz" if zeros else "rz"
+    label = label or ("controlled_rz" if zeros else "rz")
     return MatrixGate(label, np.diag([half, half.conjugate()]), (target,), zeros, (0,) * len(zeros))
 
 
-def qsvt_circuit(block: Circuit, system_qubits: int, phases: np.ndarray) -> Circuit:
+def phase_gate(angle: float, zeros: Sequence[int]) -> MatrixGate:
+    """exp(i angle) where every one of these qubits is |0>."""
+    target, *others = zeros
+    matrix = np.diag([cmath.exp(1j * angle), 1.0])
+    return MatrixGate("controlled_phase", matrix, (target,), tuple(others), (0,) * len(others))
+
+
+def qsvt_circuit(block: Circuit, system_qubits: int, phases: np.ndarray, excluded: Circuit | None = None) -> Circuit:
     """The real part of the QSVT sequence of a symmetric block encoding: |0> x v -> |0> x Re(P(A/alpha)) v + failure.
 
-    phi_d comes first, then block, phi_(d-1), ..., block, phi_0; `phases` are reflection phases. `block` is real, with
-    (<0| x I) U (|0> x I) = A/alpha and the ancillas above the system. One more qubit, the most significant, runs phi in
-    its |0> and -phi in its |1>: between two Hadamard gates that leaves the real part (arXiv 1806.01838, corollary 18).
-    A phase exp(i phi Z x (2 Pi - 1)) is a rotation where Pi holds; the other half of all of them commutes to the end.
+    phi_d comes first, then block, phi_(d-1), ..., block, phi_0; `phases` are reflection phases. `block` is real and
+    Hermitian, with (<0| x I) U (|0> x I) = A/alpha and the ancillas above the system. One more qubit, the most
+    significant, runs phi in its |0> and -phi in its |1>: between two Hadamard gates that leaves the real part (arXiv
+    1806.01838, corollary 18). A phase exp(i phi Z x (2 Pi - 1)) is a rotation where Pi holds; the other half of all of
+    them commutes to the end.
+
+    Pi = |0><0| x I, ancillas first, where no program is `excluded`. Such a program B, real and on the system, leaves
+    the state w = B|0> out of every other projector, beginning with phi_(d-1): Pi = |0><0| x (I - w w^t), so that the
+    sequence applies P to the singular values of (I - w w^t) A/alpha; d is even then.
     """
-    return Circuit(block.num_qubits + 1, list(qsvt_gates(block.gates, block.num_qubits, system_qubits, phases)))
+    gates = qsvt_gates(block.gates, block.num_qubits, system_qubits, phases, excluded)
+    return Circuit(block.num_qubits + 1, list(gates))
 
 
-def branch_gates(block: Sequence[Any], block_qubits: int, system_qubits: int, phases: np.ndarray) -> Iterator[Any]:
+def branch_gates(
+    block: Sequence[Any],
+    block_qubits: int,
+    system_qubits: int,
+    phases: np.ndarray,
+    excluded: Circuit | None = None,
+) -> Iterator[Any]:
     """What `qsvt_gates` do where the real-part qubit is |0>, but for the factor exp(-i sum phases): psi_phi.
 
     Where it is |1> they leave psi_(-phi), the complex conjugate, because the block and the start are real: one of the
     two is all that has to be simulated.
     """
-    ancilla, *others = range(system_qubits, block_qubits)
-    for k, phi in enumerate(phases[::-1]):
-        if k:
-            yield from block
-        phase = np.diag([cmath.exp(2j * float(phi)), 1.0])
-        yield MatrixGate("controlled_phase", phase, (ancilla,), tuple(others), (0,) * len(others))
+    ancillas, everything = (
+        range(system_qubits, block_qubits),
+        (*range(system_qubits, block_qubits), *range(system_qubits)),
+    )
+
+    def phase(phi: float) -> MatrixGate:
+        return phase_gate(2 * phi, ancillas)
+
+    def excluding(phi: float) -> MatrixGate:
+        return phase_gate(-2 * phi, everything)
+
+    return _alternating(block, phases, excluded, phase, excluding)
 
 
-def qsvt_gates(block: Sequence[Any], block_qubits: int, system_qubits: int, phases: np.ndarray) -> Iterator[Any]:
+def qsvt_gates(
+    block: Sequence[Any],
+    block_qubits: int,
+    system_qubits: int,
+    phases: np.ndarray,
+    excluded: Circuit | None = None,
+) -> Iterator[Any]:
     """The gates of `qsvt_circuit` one by one, so that no memory grows with the degree; `block` may be fused gates."""
-    ancillas, real_part = tuple(range(system_qubits, block_qubits)), block_qubits
+    system, ancillas, real_part = tuple(range(system_qubits)), tuple(range(system_qubits, block_qubits)), block_qubits
+
+    def phase(phi: float) -> MatrixGate:
+        return rz_gate(-4 * phi, real_part, ancillas)
+
+    def excluding(phi: float) -> MatrixGate:
+        return rz_gate(4 * phi, real_part, ancillas + system, "excluded_rz")
+
     hadamard = MatrixGate("h", HADAMARD, (real_part,))
     yield hadamard
-    for k, phi in enumerate(phases[::-1]):
-        if k:
-            yield from block
-        yield rz_gate(-4 * float(phi), real_part, ancillas)
+    yield from _alternating(block, phases, excluded, phase, excluding)
     yield rz_gate(2 * math.fsum(phases), real_part)
     yield hadamard
+
+
+def _alternating(
+    block: Sequence[Any],
+    phases: np.ndarray,
+    excluded: Circuit | None,
+    phase: Callable[[float], Gate],
+    excluding: Callable[[float], Gate],
+) -> Iterator[Any]:
+    """phase(phi_d), block, phase(phi_(d-1)), ...; of every other one the opposite on the state that is left out."""
+    there, back = (excluded.gates, excluded.inverse().gates) if excluded else ([], [])
+    for k, phi in enumerate(map(float, phases[::-1])):
+        if k:
+            yield from block
+        yield phase(phi)
+        if excluded and k % 2:
+            yield from back
+            yield excluding(phi)
+            yield from there

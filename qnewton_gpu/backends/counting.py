@@ -6,6 +6,7 @@ logical ANDs at 4 T gates, arXiv 1709.06648, uncomputed by measurement for none)
     reflection           z under controls
     rz                   one rotation; under controls two, two CNOTs and c - 1 ANDs
     controlled_rz        the AND of its controls, one rotation between two CNOTs (its other half joins the last rz)
+    excluded_rz          the same, for the state that a projector leaves out
     multiplexed_rz       2^(k-1) rotations and CNOTs
     prepare              2^k - 1 rotations and 2^k - 2 CNOTs; under c controls twice that, around a z on c + k qubits
     select               look the partner up, swap, and undo the look-up: 2 (2^k - 2) ANDs (arXiv 1805.03662)
@@ -126,7 +127,7 @@ def _parts(gate: Gate) -> _Parts:
             return _Parts(rotations=turns, cnots=turns - 1, depth=2 * turns)
         ands = controls + targets - 2
         return _Parts(2 * turns, ands, 2 * turns - 1, 4 * turns + 2 * ands + 1)
-    if label in ("rz", "controlled_rz"):
+    if label in ("rz", "controlled_rz", "excluded_rz"):
         ands, turns = max(controls - 1, 0), 2 if label == "rz" and controls else 1
         return _Parts(turns, ands, 2, 2 * ands + turns + 2) if controls else _Parts(rotations=1)
     if label == "unitary":

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..backends.base import Backend
-from ..circuit import Circuit, MatrixGate
+from ..circuit import Circuit
 from ..errors import CombinationError
 from ..operators import KroneckerOperator, Operator
 from ..operators.kronecker import along
@@ -95,11 +94,7 @@ class TensorEncoding(OfOperator):
                 )
             own = (*range(system, system + part.system_qubits), *range(ancilla, ancilla + part.ancilla_qubits))
             ancilla += part.ancilla_qubits
-            for gate in part.circuit().gates:
-                moved = {"targets": tuple(own[q] for q in gate.targets)}
-                if isinstance(gate, MatrixGate):
-                    moved["controls"] = tuple(own[q] for q in gate.controls)
-                program.append(replace(gate, **moved))
+            program.extend(part.circuit().placed(own, program.num_qubits))
         return program
 
 
