@@ -80,14 +80,14 @@ def measure(
     return ClassicalMachine(
         name=f"calibrated: {backend.device}",
         source=f"measured at orders {orders[0]} to {orders[-1]} (dense) and to {sparse_orders[-1]} (sparse), medians, "
-        f"{'torch' if 'torch' in sys.modules else 'without torch'}, CPU threads: {_threads()}",
+        f"{'torch' if 'torch' in sys.modules else 'without torch'}, CPU threads: {threads()}",
         measured=True,
         measured_at=time.time(),
         **fitted,
     )
 
 
-def _seconds(backend: Backend, function: Callable[[], Any]) -> float:
+def median_seconds(backend: Backend, function: Callable[[], Any]) -> float:
     """Median of at least three calls, after one that warms up."""
     function()
     backend.synchronize()
@@ -100,7 +100,7 @@ def _seconds(backend: Backend, function: Callable[[], Any]) -> float:
     return statistics.median(seconds)
 
 
-def _fit(rows: Rows) -> np.ndarray:
+def fit(rows: Rows) -> np.ndarray:
     """Coefficients >= 0 whose sums of amounts are the seconds, with the least sum of squared relative errors."""
     from scipy.optimize import nnls
 
@@ -135,12 +135,12 @@ def _factorisations(backend: Backend, orders: Sequence[int]) -> tuple[float, dic
 
             amounts = [1.0, *6 * [0.0]]
             amounts[1 + 2 * place : 3 + 2 * place] = share * order**3, share * order**2
-            rows.append((amounts, _seconds(backend, call)))
-    latency, *found = map(float, _fit(rows))
+            rows.append((amounts, median_seconds(backend, call)))
+    latency, *found = map(float, fit(rows))
     return latency, {name: (found[2 * place], found[2 * place + 1]) for place, name in enumerate(flops)}
 
 
-def _random_sparse(order: int, entries: int, seed: int = 0) -> Any:
+def random_sparse(order: int, entries: int, seed: int = 0) -> Any:
     """Symmetric, diagonally dominant, with about 2 * entries + 1 entries a row in random places."""
     import scipy.sparse as sp
 
@@ -162,13 +162,13 @@ def _sparse_lu(orders: Sequence[int]) -> dict[str, float]:
     ones: Any = sp.eye_array
     bands = [(4 * ones(n) + ones(n, k=1) + ones(n, k=-1) + ones(n, k=2) + ones(n, k=-2)).tocsr() for n in orders]
     rows: Rows = []
-    for matrix in (*bands, _random_sparse(orders[0] // 2, 3), _random_sparse(orders[0], 3)):
+    for matrix in (*bands, random_sparse(orders[0] // 2, 3), random_sparse(orders[0], 3)):
 
         def factorise(matrix: Any = matrix) -> Any:
             return spla.splu(matrix.tocsc())
 
-        rows.append(([float(matrix.nnz), MatrixOperator(matrix, host).fill_flops], _seconds(host, factorise)))
-    entry, flop = map(float, _fit(rows))
+        rows.append(([float(matrix.nnz), MatrixOperator(matrix, host).fill_flops], median_seconds(host, factorise)))
+    entry, flop = map(float, fit(rows))
     return {"sparse_entry_seconds": entry, "sparse_lu_flops": 1 / flop}
 
 
@@ -185,10 +185,10 @@ def _iterations(backend: Backend, orders: Sequence[int], sparse_orders: Sequence
         rows.append(([1.0, 8.0 * order**2, 0.0, VECTOR_BYTES_OF_A_STEP * order], _step(backend, matrix, order)))
     for order in sparse_orders:
         for entries in (1, 6):
-            matrix = _random_sparse(order, entries)
+            matrix = random_sparse(order, entries)
             amounts = [1.0, 0.0, 12.0 * matrix.nnz, VECTOR_BYTES_OF_A_STEP * order]
             rows.append((amounts, _step(backend, backend.csr(matrix), order)))
-    step, dense, sparse, vectors = map(float, _fit(rows))
+    step, dense, sparse, vectors = map(float, fit(rows))
     return {
         "step_latency": step, "bandwidth": 1 / dense, "sparse_bandwidth": 1 / sparse, "vector_bandwidth": 1 / vectors,
     }  # fmt: skip
@@ -200,7 +200,7 @@ def _step(backend: Backend, matrix: Any, order: int) -> float:
     def solve() -> Any:
         return backend.conjugate_gradients(lambda v: backend.real_product(matrix, v), b, 1e-300, STEPS)
 
-    return _seconds(backend, solve) / STEPS
+    return median_seconds(backend, solve) / STEPS
 
 
 def _graph(backend: Backend, batches: Sequence[int]) -> dict[str, float]:
@@ -231,8 +231,8 @@ def _graph(backend: Backend, batches: Sequence[int]) -> dict[str, float]:
             return torch.autograd.grad(y, [theta], root(root(rows)), is_grads_batched=True, retain_graph=True)[0]
 
         moved = 16.0 * (x.numel() + 2 * y.numel() + 2 * theta.numel())
-        rows.append(([1.0, moved], _seconds(backend, product)))
-    latency, byte = map(float, _fit(rows))
+        rows.append(([1.0, moved], median_seconds(backend, product)))
+    latency, byte = map(float, fit(rows))
     return {"graph_latency": latency, "graph_bandwidth": 1 / byte}
 
 
@@ -256,12 +256,12 @@ def _assembly(backend: Backend, batches: Sequence[int]) -> dict[str, float]:
 
         written = 8.0 * (batch * (inputs**2 + outputs**2) + 2 * order**2)
         amounts = [2.0 * batch * order**2, written]
-        rows.append((amounts, _seconds(backend, form)))
-    flop, byte = map(float, _fit(rows))
+        rows.append((amounts, median_seconds(backend, form)))
+    flop, byte = map(float, fit(rows))
     return {"assembly_flops": 1 / flop, "table_bandwidth": 1 / byte}
 
 
-def _threads() -> int:
+def threads() -> int:
     torch: Any = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
@@ -269,14 +269,14 @@ def _threads() -> int:
     return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
-def _key(backend: Backend) -> str:
+def machine_key(backend: Backend) -> str:
     torch: Any = sys.modules.get("torch")
     versions = f"numpy {np.__version__}, torch {torch.__version__ if torch is not None else 'not loaded'}"
-    return f"{platform.node()}, {platform.machine()}, {backend.device}, {_threads()} threads, {versions}"
+    return f"{platform.node()}, {platform.machine()}, {backend.device}, {threads()} threads, {versions}"
 
 
 def _path(backend: Backend) -> Path:
-    return cache_folder() / f"machine{_FORMAT}-{hashlib.sha256(_key(backend).encode()).hexdigest()[:16]}.json"
+    return cache_folder() / f"machine{_FORMAT}-{hashlib.sha256(machine_key(backend).encode()).hexdigest()[:16]}.json"
 
 
 def _read(path: Path) -> ClassicalMachine | None:

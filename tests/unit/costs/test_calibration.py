@@ -71,7 +71,7 @@ def test_the_fit_finds_the_machine_behind_the_timings(
     seconds = latency + orders**3 / rate * (1 + half / orders)
     timed = seconds * (1 + np.array(noise))
     rows = [([1.0, float(n) ** 3, float(n) ** 2], t) for n, t in zip(orders, timed, strict=True)]
-    constant, cube, square = calibration._fit(rows)
+    constant, cube, square = calibration.fit(rows)
     assert min(constant, cube, square) > 0
     found = constant + cube * orders**3 + square * orders**2
     np.testing.assert_allclose(found, seconds, rtol=0.06)
@@ -79,7 +79,7 @@ def test_the_fit_finds_the_machine_behind_the_timings(
 
 def test_a_term_that_noise_hides_still_costs_something() -> None:
     rows = [([1.0, float(n)], 1e-3 * (1 + (n % 2) / 10)) for n in (1, 2, 3, 4)]
-    assert min(calibration._fit(rows)) > 0
+    assert min(calibration.fit(rows)) > 0
 
 
 def test_what_was_measured_is_kept(folder: Path, measurements: list[ClassicalMachine]) -> None:
@@ -142,7 +142,7 @@ def test_the_threads_are_those_that_openmp_would_take(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert calibration._threads() == threads or (threads is None and calibration._threads() >= 1)
+    assert calibration.threads() == threads or (threads is None and calibration.threads() >= 1)
 
 
 def test_a_calibrated_rate_is_a_rate() -> None:
