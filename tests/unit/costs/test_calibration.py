@@ -110,7 +110,7 @@ def test_another_machine_or_version_has_its_own(
 ) -> None:
     importlib.import_module("torch")
     calibrate(CPU)
-    for name, value in (("_threads", lambda: 99), ("platform", type("P", (), {"node": str, "machine": str}))):
+    for name, value in (("threads", lambda: 99), ("platform", type("P", (), {"node": str, "machine": str}))):
         with monkeypatch.context() as patched:
             patched.setattr(calibration, name, value)
             assert cached(CPU) is None
