@@ -91,7 +91,7 @@ def bench_gram() -> None:
     import torch
 
     from qnewton_gpu.curvature import Objective, make_curvature
-    from qnewton_gpu.systems import SystemOptions, build_systems
+    from qnewton_gpu.systems import SystemOptions, build_blocks
 
     model, inputs, targets = digits()
     optimizer = qn.QNewton(model, torch.nn.CrossEntropyLoss(), scheduler=qn.Scheduler(solver="cholesky"))
@@ -107,9 +107,11 @@ def bench_gram() -> None:
             largest = float(torch.linalg.eigvalsh(curvature.dense())[-1])
             damping = largest / (kappa - 1) - objective.weight_decay
             made = {
-                encoding: build_systems(
+                encoding: build_blocks(
                     objective, theta, gradient, curvature, damping, SystemOptions(encoding=encoding), CPU
-                )[0].system
+                )[0]
+                .parts[0]
+                .system
                 for encoding in ("gram", "walk")
             }
         cases = {

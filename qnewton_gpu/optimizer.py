@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
+from .blocks import Block
 from .costs import CostModel
 from .curvature import CURVATURES, Curvature, Objective, ParameterVector, make_curvature
 from .curvature.base import check_model
 from .curvature.losses import as_loss
 from .errors import CombinationError, ParameterError, UnknownNameError, UnsupportedModelError
 from .scheduler import Schedule, Scheduler
-from .solvers import ABSOLUTE, QUANTUM
+from .solvers import ABSOLUTE, QUANTUM, LinearSystem, Solution
 from .solvers.base import column_norms
 from .stages import stage
 from .step_records import schedule_record, system_record
-from .systems import BlockSystem, SystemOptions, build_systems
+from .systems import SystemOptions, build_blocks
 
 Tensor = torch.Tensor
 LARGEST_DAMPING = 1e12  # a step of the gradient over this moves nothing
@@ -46,9 +47,11 @@ class StepReport:
 class QNewton(torch.optim.Optimizer):
     """Newton steps d = -(C + (damping + weight_decay) I)^-1 g, certified before they are applied.
 
-    model, loss: loss is torch.nn.CrossEntropyLoss or MSELoss (mean). curvature: "ggn", "hessian" or "fisher".
+    model, loss: loss is torch.nn.CrossEntropyLoss or MSELoss (mean). curvature: "ggn", "hessian", "fisher", or "kfac":
+    (G' (x) A') vec(X) = vec(W) for each layer, W its gradient, as two small systems, one for each factor.
     partition: one system for the "network", or one for each "layer", whose joint step is then scaled by
-    s = -g.d/(d.(C + wd + damping)d) with the curvature of the whole network. damping follows
+    s = -g.d/(d.(C + wd + damping)d) with the curvature of the whole network; kfac is by "layer", C of "kfac" the
+    Gauss-Newton matrix. sharing: "expand" or "reduce", how kfac counts places that share a weight. damping follows
     rho = actual/predicted reduction on the same batch, predicted = -(g.d + d.(C + wd)d/2) without the damping:
     rho < 1/4 doubles it (x 4 if rho <= 0), rho > 3/4 halves it, never below damping_floor. A step that does not lower
     the loss is not applied. damping_rule="paper" adds 5e-3 max|C_ij| to each block instead (arXiv 2405.00252); then
@@ -77,7 +80,7 @@ class QNewton(torch.optim.Optimizer):
         loss: Any,
         *,
         curvature: str = "ggn",
-        partition: str = "network",
+        partition: str | None = None,
         damping: float = 0.1,
         damping_floor: float = 1e-8,
         weight_decay: float = 1e-4,
@@ -87,6 +90,7 @@ class QNewton(torch.optim.Optimizer):
         compensate: str | None = "diagonal",
         scaling: str = "none",
         damping_rule: str = "lm",
+        sharing: str = "expand",
         scheduler: Scheduler | CostModel | None = None,
     ) -> None:
         if not isinstance(model, torch.nn.Module):
@@ -107,12 +111,12 @@ class QNewton(torch.optim.Optimizer):
         _check_number("lr", lr, 1.0)
         self.options = SystemOptions(
             curvature, partition, self.scheduler.encoding, density, compensate, scaling, tolerance,
-            definite=self.scheduler.solver not in ABSOLUTE, damping_rule=damping_rule,
+            definite=self.scheduler.solver not in ABSOLUTE, damping_rule=damping_rule, sharing=sharing,
         )  # fmt: skip
         self.model, self.loss, self.damping_floor = model, loss, damping_floor
         self.steps_taken = 0
         self._success_probability: dict[str, dict[str, float]] = {}  # of each system, by solver
-        self._solution_norm: dict[str, float] = {}
+        self._solution_norm: dict[str, float | list[float]] = {}  # of each column
         # checks the model, the loss and the curvature's name before training starts
         check_model(model)
         as_loss(loss)
@@ -138,12 +142,13 @@ class QNewton(torch.optim.Optimizer):
         with stage("gradient"):
             loss, gradient = objective.value_and_gradient(theta)
         with stage("curvature"):
-            curvature = make_curvature(self.options.curvature, objective, theta)
-        systems = build_systems(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)
+            shared = {"sharing": self.options.sharing} if self.options.curvature == "kfac" else {}
+            curvature = make_curvature(self.options.curvature, objective, theta, **shared)
+        blocks = build_blocks(objective, theta, gradient, curvature, damping, self.options, self.scheduler.backend)
         if self.options.damping_rule == "paper":
-            group["damping"] = max(block.damping for block in systems)
-        direction, logged, certified, schedule = self._solve(systems, theta)
-        penalty = sum(b.damping * float(direction[b.block] @ direction[b.block]) for b in systems)
+            group["damping"] = max(block.damping for block in blocks)
+        direction, logged, certified, schedule = self._solve(blocks, theta)
+        penalty = sum(block.penalty(direction) for block in blocks)
         with stage("update"):
             report = self._update(objective, theta, loss, gradient, curvature, direction, penalty, certified)
         self.steps_taken += 1
@@ -151,28 +156,45 @@ class QNewton(torch.optim.Optimizer):
         report.seconds = time.perf_counter() - began
         return report
 
-    def _solve(self, systems: list[BlockSystem], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool, Schedule]:
+    def _solve(self, blocks: list[Block], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool, Schedule]:
+        """The direction, the log's records, whether every block is certified; all systems go to the scheduler at once."""
         direction, logged, certified = torch.zeros_like(theta), [], True
-        for block in systems:
-            block.system.expected_success = dict(self._success_probability.get(block.system.name, {}))
-            block.system.expected_norm = self._solution_norm.get(block.system.name)
-            block.system.seed = self.steps_taken  # a resumed run draws the same shots
-        schedule = self.scheduler.plan_many([block.system for block in systems])
-        solved = self.scheduler.solve_many([block.system for block in systems], schedule.plans)
-        for block, (solution, plan) in zip(systems, solved, strict=True):
-            system = block.system
-            if solution.solver in QUANTUM and solution.success_probability:
-                self._success_probability.setdefault(system.name, {})[solution.solver] = solution.success_probability
-            if solution.solved:  # whoever found it: kernel reflection is planned with it
-                self._solution_norm[system.name] = float(column_norms(solution.x, self.scheduler.backend)[0])
-            direction[block.block] = -self.scheduler.backend.to_torch(block.solution_vector(solution.x)).to(
-                theta.device
-            )
-            certified = certified and solution.solved
-            logged.append(system_record(block, plan, solution))
-            if self.scheduler.is_cross_checked(self.steps_taken, system.name, solution):
-                logged[-1]["cross_check"] = self.scheduler.compare_modes(system, solution)
+        systems = [part.system for block in blocks for part in block.parts]
+        for system in systems:
+            system.expected_success = dict(self._success_probability.get(system.name, {}))
+            system.expected_norm = self._expected_norm(system)
+            system.seed = self.steps_taken  # a resumed run draws the same shots
+        schedule = self.scheduler.plan_many(systems)
+        solved = iter(self.scheduler.solve_many(systems, schedule.plans))
+        for block in blocks:
+            of_block = [next(solved) for _ in block.parts]
+            solutions = [solution for solution, _ in of_block]
+            for part, (solution, plan) in zip(block.parts, of_block, strict=True):
+                self._remember(part.system, solution)
+                logged.append(system_record(part, plan, solution))
+                if self.scheduler.is_cross_checked(self.steps_taken, part.system.name, solution):
+                    logged[-1]["cross_check"] = self.scheduler.compare_modes(part.system, solution)
+            block.write_step(solutions, direction)
+            certificate = block.certificate(solutions)
+            if len(solutions) > 1:  # else the system's own record says it
+                logged[-len(solutions) :] = [{**record, "block": certificate} for record in logged[-len(solutions) :]]
+            met = certificate["relative_residual"] <= certificate["tolerance"]
+            certified = certified and met and all(solution.solved for solution in solutions)
         return direction, logged, certified, schedule
+
+    def _expected_norm(self, system: LinearSystem) -> Any | None:
+        """||x|| of each column in the step before, where there were as many."""
+        norms = self._solution_norm.get(system.name)
+        columns = len(norms) if isinstance(norms, list) else 1
+        return norms if columns == system.rhs.shape[1] else None
+
+    def _remember(self, system: LinearSystem, solution: Solution) -> None:
+        """What the next step's system of this name is planned with."""
+        if solution.solver in QUANTUM and solution.success_probability:
+            self._success_probability.setdefault(system.name, {})[solution.solver] = solution.success_probability
+        if solution.solved:  # whoever found it: kernel reflection is planned with it
+            norms = column_norms(solution.x, self.scheduler.backend).tolist()
+            self._solution_norm[system.name] = norms if len(norms) > 1 else norms[0]
 
     def _update(
         self,

@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from .blocks import ConditionedSystem
 from .scheduler import Plan, Schedule
 from .solvers import CLASSICAL, Solution
-from .systems import BlockSystem
 
 
-def system_record(block: BlockSystem, plan: Plan, solution: Solution) -> dict[str, Any]:
+def system_record(part: ConditionedSystem, plan: Plan, solution: Solution) -> dict[str, Any]:
     """What the run log keeps of one linear system."""
-    system, resources = block.system, solution.resources
+    system, resources = part.system, solution.resources
     with_assembly = plan.honest_costs[solution.solver].seconds if solution.solver in CLASSICAL else None
     return {
         "name": system.name,
         "size": system.size,
+        "columns": system.rhs.shape[1],
         "kappa": system.bounds.kappa,
         "kappa_certified": system.bounds.certified,
-        "row_sparsity": block.row_sparsity,
-        "conditioning": block.record,
+        "row_sparsity": part.row_sparsity,
+        "conditioning": part.record,
         "solver": solution.solver,
         "status": solution.status.value,
         "message": solution.message,

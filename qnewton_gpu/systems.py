@@ -1,24 +1,25 @@
-"""From curvature to linear systems: which matrix each block of parameters gives, damped, pruned, bounded.
+"""From curvature to linear systems: which matrices each block of parameters gives, damped, pruned, bounded.
 
 A Gauss-Newton block stays a product with its Jacobian (gram) unless an explicit matrix is asked for; Hessian, Fisher
-and pruned blocks are explicit.
+and pruned blocks are explicit; a layer of K-FAC gives its two factors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from .backends.base import Backend
+from .blocks import RANK_CUTOFF, Block, ConditionedSystem, DirectBlock, KroneckerBlock, factor_tolerance
 from .conditioning import estimate_spectrum
-from .conditioning.condition import check_conditioning, condition
+from .conditioning.condition import Conditioned, check_conditioning, condition
 from .conditioning.damping import paper_damping
 from .curvature import Curvature, Objective
 from .curvature.gauss_newton import GaussNewton
+from .curvature.kronecker import SHARINGS, KroneckerFactored, KroneckerLayer
 from .errors import CombinationError, ParameterError, UnknownNameError
 from .operators import GramOperator, MatrixOperator, check_memory
 from .solvers import LinearSystem
@@ -32,12 +33,14 @@ DAMPING_RULES = ("lm", "paper")
 class SystemOptions:
     """How the linear systems of a step are made. `encoding` "auto" is gram wherever a factor is known.
 
+    partition: None is "layer" for K-FAC, which knows no other, and "network" else.
     definite: whether an indefinite matrix is shifted until it is definite, or left to a solver of |H| x = b.
     damping_rule: "lm", the damping that the optimizer chose, or "paper", 5e-3 max|C_ij| of each block.
+    sharing: how K-FAC counts the places that share a weight, "expand" or "reduce" (see `KroneckerFactored`).
     """
 
     curvature: str = "ggn"
-    partition: str = "network"
+    partition: str | None = None
     encoding: str = "auto"
     density: float = 1.0
     compensate: str | None = "diagonal"
@@ -45,10 +48,14 @@ class SystemOptions:
     tolerance: float = 1e-2
     definite: bool = True
     damping_rule: str = "lm"
+    sharing: str = "expand"
 
     def __post_init__(self) -> None:
-        if self.partition not in PARTITIONS:
-            raise UnknownNameError.among("partition", self.partition, PARTITIONS)
+        object.__setattr__(self, "partition", partition_for(self.curvature, self.partition))
+        if self.sharing not in SHARINGS:
+            raise UnknownNameError.among("sharing", self.sharing, SHARINGS)
+        if self.sharing != "expand" and self.curvature != "kfac":
+            raise CombinationError("sharing", f"does nothing for {self.curvature}", "Use it with curvature='kfac'")
         if self.damping_rule not in DAMPING_RULES:
             raise UnknownNameError.among("damping_rule", self.damping_rule, DAMPING_RULES)
         check_conditioning(self.density, self.compensate, self.scaling)
@@ -59,6 +66,12 @@ class SystemOptions:
                 "encoding",
                 "gram needs the factor of an unpruned, unscaled Gauss-Newton matrix",
                 "Use curvature='ggn' with density=1, or encoding='walk'",
+            )
+        if self.encoding == "kronecker" and self.curvature == "kfac":
+            raise CombinationError(
+                "encoding",
+                "the two factors of a layer are systems of their own, and neither is a Kronecker product",
+                "Use encoding='auto', or the one meant for every factor, 'walk' or 'matching'",
             )
         if self.damping_rule == "paper" and self.by_factor:
             raise CombinationError(
@@ -126,33 +139,19 @@ class TorchFactor:
         return self.backend.asarray(self.curvature.rows())
 
 
-@dataclass
-class BlockSystem:
-    """One linear system of a step, the slice of parameters it belongs to, and what conditioning did to it.
-
-    `damping` is what was added to the curvature's diagonal besides weight decay.
-    """
-
-    system: LinearSystem
-    block: slice
-    damping: float
-    record: list[str] = field(default_factory=list)
-    scale: Any | None = None
-
-    def solution_vector(self, x: Any) -> Any:
-        """The system's x in the parameters' own scale, (n,)."""
-        return (x if self.scale is None else self.scale * x)[:, 0]
-
-    @property
-    def row_sparsity(self) -> int:
-        """d: the most entries in a row (N where the matrix is not explicit)."""
-        H = self.system.operator
-        if isinstance(H, MatrixOperator) and H.sparse:
-            return int(np.diff(H.matrix.indptr).max())
-        return self.system.size
+def partition_for(curvature: str, asked: str | None = None) -> str:
+    """The partition asked for, or else what is natural; raises UnknownNameError, CombinationError."""
+    if asked is None:
+        return "layer" if curvature == "kfac" else "network"
+    if asked not in PARTITIONS:
+        raise UnknownNameError.among("partition", asked, PARTITIONS)
+    if curvature == "kfac" and asked != "layer":
+        problem = f"kfac has two systems for each layer, and none for the {asked}"
+        raise CombinationError("partition", problem, "Leave it out, or use partition='layer'")
+    return asked
 
 
-def build_systems(
+def build_blocks(
     objective: Objective,
     theta: torch.Tensor,
     gradient: torch.Tensor,
@@ -160,33 +159,37 @@ def build_systems(
     damping: float,
     options: SystemOptions,
     backend: Backend,
-) -> list[BlockSystem]:
-    """(C_block + (damping + weight decay) I) x = g_block for every block of the partition.
+) -> list[Block]:
+    """(C + (damping + weight decay) I) x = g for every block of the partition, as linear systems.
 
     With the paper's rule `damping` is not used: each block has its own.
     """
+    if isinstance(curvature, KroneckerFactored):
+        decay = objective.weight_decay
+        return [_kronecker_block(layer, gradient, damping, decay, options, backend) for layer in curvature.layers]
     whole = {"network": slice(0, theta.numel())}
     blocks = whole if options.partition == "network" else objective.parameters.layers()
     g = backend.asarray(gradient)
     if options.by_factor:
         return [
-            _factor_system(name, block, objective, theta, g, curvature, damping, options, backend)
+            _factor_block(name, block, objective, theta, g, curvature, damping, options, backend)
             for name, block in blocks.items()
         ]
     n = theta.numel()
     check_memory("curvature", 8.0 * 4 * n * n, backend, "Use --curvature ggn --density 1, which needs products only")
     with stage("curvature"):
         dense = backend.asarray(curvature.dense())
-    systems = []
+    made: list[Block] = []
     for name, block in blocks.items():
         C = dense[block, block]
         delta = paper_damping(MatrixOperator(C, backend)) if options.damping_rule == "paper" else damping
-        decay = objective.weight_decay
-        systems.append(_explicit_system(name, block, C, g, curvature.semidefinite, delta, decay, options, backend))
-    return systems
+        conditioned = _conditioned(name, C, delta + objective.weight_decay, curvature.semidefinite, options, backend)
+        part = _posed(name, conditioned, _scaled(conditioned, g[block, None]), options.tolerance)
+        made.append(DirectBlock((part,), (block,), delta, backend))
+    return made
 
 
-def _factor_system(
+def _factor_block(
     name: str,
     block: slice,
     objective: Objective,
@@ -196,7 +199,7 @@ def _factor_system(
     damping: float,
     options: SystemOptions,
     backend: Backend,
-) -> BlockSystem:
+) -> Block:
     total = damping + objective.weight_decay
     with stage("curvature", category=name):
         assert isinstance(curvature, GaussNewton)
@@ -209,31 +212,64 @@ def _factor_system(
     with stage("condition", category=name):
         bounds = estimate_spectrum(operator, backend=backend)
     system = LinearSystem(operator, g[block, None], bounds, options.tolerance, preimage, name=name)
-    return BlockSystem(system, block, damping)
+    return DirectBlock((ConditionedSystem(system),), (block,), damping, backend)
 
 
-def _explicit_system(
-    name: str,
-    block: slice,
-    C: Any,
-    g: Any,
-    semidefinite: bool,
+def _kronecker_block(
+    layer: KroneckerLayer,
+    gradient: torch.Tensor,
     damping: float,
     weight_decay: float,
     options: SystemOptions,
     backend: Backend,
-) -> BlockSystem:
+) -> Block:
+    """The layer's two factors, damped each by its share, with the singular vectors of its gradient on the right."""
+    A, G, W = (backend.asarray(part) for part in (layer.inputs, layer.outputs, layer.gradient(gradient)))
+    if options.damping_rule == "paper":  # max|G (x) A| = max|G| max|A|
+        damping = paper_damping(MatrixOperator(A, backend), paper_damping(MatrixOperator(G, backend)))
+    total = damping + weight_decay
+    for_inputs, for_outputs = layer.shifts(total)
+    names = f"{layer.name}.outputs", f"{layer.name}.inputs"
+    outputs = _conditioned(names[0], G, for_outputs, True, options, backend)
+    inputs = _conditioned(names[1], A, for_inputs, True, options, backend)
+    W = _scaled(inputs, _scaled(outputs, W).T).T
+    with stage("condition", category=layer.name):
+        U, s, Vt = backend.xp.linalg.svd(W, full_matrices=False)
+    s = s[: max(1, int((s > RANK_CUTOFF * s[0]).sum()))]
+    U, V = (backend.xp.ascontiguousarray(vectors[:, : len(s)]) for vectors in (U, Vt.T))
+    epsilon = factor_tolerance(options.tolerance, layer.shape)
+    split = f"d = {total:.4g}, pi = {(for_inputs / for_outputs) ** 0.5:.4g}"
+    parts = (
+        _posed(names[0], outputs, U, epsilon, f" = sqrt(d)/pi, {split}"),
+        _posed(names[1], inputs, V, epsilon, f" = pi sqrt(d), {split}"),
+    )
+    places = tuple(place for place in (layer.weight, layer.bias) if place is not None)
+    return KroneckerBlock(parts, places, damping, backend, layer, W, s, options.tolerance)
+
+
+def _conditioned(
+    name: str, C: Any, damping: float, semidefinite: bool, options: SystemOptions, backend: Backend
+) -> Conditioned:
     with stage("condition", category=name):
-        conditioned = condition(
+        return condition(
             C,
             density=options.density,
             compensate=options.compensate,
-            damping=damping + weight_decay,
+            damping=damping,
             definite=options.definite,
             semidefinite=semidefinite,
             scaling=options.scaling,
             backend=backend,
         )
-    rhs = g[block, None] if conditioned.scale is None else conditioned.scale * g[block, None]
-    system = LinearSystem(conditioned.operator, rhs, conditioned.bounds, options.tolerance, name=name)
-    return BlockSystem(system, block, damping, conditioned.texts, conditioned.scale)
+
+
+def _scaled(conditioned: Conditioned, rhs: Any) -> Any:
+    """The right-hand sides s b, (n, k), of the scaled system s H s y = s b."""
+    return rhs if conditioned.scale is None else conditioned.scale * rhs
+
+
+def _posed(name: str, conditioned: Conditioned, rhs: Any, tolerance: float, damped: str = "") -> ConditionedSystem:
+    """The conditioned system with this right-hand side, (n, k); `damped` goes on what the log says of its damping."""
+    system = LinearSystem(conditioned.operator, rhs, conditioned.bounds, tolerance, name=name)
+    record = [text + damped if text.startswith("damped") else text for text in conditioned.texts]
+    return ConditionedSystem(system, record, conditioned.scale)

@@ -22,6 +22,7 @@ from .runfolder import RunFolder, default_path
 from .scheduler import Scheduler
 from .simulation import RegisterBudget
 from .stages import StageEvent, record_stages
+from .systems import partition_for
 
 LARGEST_WIDTH = 100_000
 
@@ -33,7 +34,8 @@ class TrainConfig:
     data: str = "digits"
     hidden: tuple[int, ...] = (16,)
     curvature: str = "ggn"
-    partition: str = "network"
+    partition: str | None = None
+    """None is what goes with the curvature: config.json has it by its name."""
     solver: str = "auto"
     encoding: str = "auto"
     mode: str = "auto"
@@ -62,6 +64,7 @@ class TrainConfig:
     classical: ClassicalMachine = field(default_factory=ClassicalMachine.load)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "partition", partition_for(self.curvature, self.partition))
         for name, least in (("steps", 1), ("seed", 0), ("max_queries", 1)):
             if getattr(self, name) < least:
                 raise ParameterError(name, f"{getattr(self, name)} is below {least}", f"Use {least} or more")

@@ -51,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", default="digits", help="digits, mnist, or mnist:PATH")
     add("--hidden", type=_widths, default="16", metavar="16,16", help="widths of the hidden layers; 0 for none")
-    add("--curvature", default="ggn", help="ggn, hessian or fisher")
-    add("--partition", default="network", help="one system for the network, or one for each layer")
+    add("--curvature", default="ggn", help="ggn, hessian, fisher, or kfac: two small systems for each layer")
+    add("--partition", default=None, help="network (one system; the default) or layer (one for each; kfac's only one)")
     add("--solver", default="auto", help=SOLVER_HELP)
     add(
         "--encoding",
         default="auto",
-        help="block encoding of the quantum solver: auto, gram, walk, dilation or matching",
+        help="block encoding of the quantum solver: auto, gram, walk, dilation or matching; with kfac of every factor",
     )
     add("--steps", type=int, default=None, help="10 if not given; with --resume, the new total")
     add(

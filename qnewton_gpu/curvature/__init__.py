@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from ..errors import UnknownNameError
 from .base import Curvature, Objective, ParameterVector, Tensor
@@ -15,12 +16,12 @@ CURVATURES = {
 }
 
 
-def make_curvature(name: str, objective: Objective, theta: Tensor) -> Curvature:
-    """The curvature of that name at theta; raises UnknownNameError."""
+def make_curvature(name: str, objective: Objective, theta: Tensor, **options: Any) -> Curvature:
+    """The curvature of that name at theta, with its own options (K-FAC: sharing); raises UnknownNameError."""
     if name not in CURVATURES:
         raise UnknownNameError.among("curvature", name, CURVATURES)
     module, attribute = CURVATURES[name].split(":")
-    curvature: Curvature = getattr(importlib.import_module(module), attribute)(objective, theta)
+    curvature: Curvature = getattr(importlib.import_module(module), attribute)(objective, theta, **options)
     return curvature
 
 

@@ -40,7 +40,7 @@ class LinearSystem:
     The last is the second one for A~ = [A; d I] and b~ = [b; 0], and `residual` is b~ - A~ x of m + n rows then.
     `bounds` are those of A in every case. `preimage` is r with G~^t r = rhs, where A is a Gram operator and r is known:
     the circuit then inverts G~ once instead of twice. `expected_success` has the success probability of each solver on
-    a similar system before, `expected_norm` its ||x||; `seed` is for readout by shots.
+    a similar system before, `expected_norm` its ||x||, one or one a column; `seed` is for readout by shots.
     """
 
     operator: Operator
@@ -54,7 +54,7 @@ class LinearSystem:
     """Encodings of the operator by name, made once: planning needs their alpha, solving the rest."""
     damping: float = 0.0
     seed: int = 0
-    expected_norm: float | None = None
+    expected_norm: Any | None = None
     least_squares: bool = False
     """x = A^+ b for a square A, too, with the relative residual of m != n."""
 

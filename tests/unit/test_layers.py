@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "qnewton_gpu"
 # from top to bottom: a module may import what stands after it, and modules of its own package
 LAYERS = (
     ["__init__", "__main__", "cli", "reproduction", "report", "training", "runfolder", "data"],
-    ["optimizer", "step_records", "systems", "curvature"],
+    ["optimizer", "step_records", "systems", "blocks", "curvature"],
     ["linear_solve", "scheduler"],
     ["planning"],
     ["solvers"],

@@ -10,10 +10,11 @@ import torch
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
+from qnewton_gpu.blocks import Block
 from qnewton_gpu.cli import USAGE_ERROR, main
 from qnewton_gpu.curvature import Objective, make_curvature
 from qnewton_gpu.errors import CombinationError, UnknownNameError
-from qnewton_gpu.systems import BlockSystem, SystemOptions, build_systems
+from qnewton_gpu.systems import SystemOptions, build_blocks
 
 CPU = select_backend("cpu")
 DECAY = 1e-3
@@ -25,14 +26,14 @@ def batch(seed: int = 0) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
     return model, torch.randn(40, 5, dtype=torch.float64), torch.randint(3, (40,))
 
 
-def systems_of(options: SystemOptions, damping: float = 0.1) -> tuple[np.ndarray, list[BlockSystem]]:
-    """The dense curvature, and the systems of a small network."""
+def blocks_of(options: SystemOptions, damping: float = 0.1) -> tuple[np.ndarray, list[Block]]:
+    """The dense curvature, and the blocks of a small network with their systems."""
     objective = Objective(*batch()[:1], torch.nn.CrossEntropyLoss(), *batch()[1:], DECAY)
     theta = objective.parameters.vector()
     with torch.no_grad():
         gradient = objective.value_and_gradient(theta)[1]
         curvature = make_curvature(options.curvature, objective, theta)
-        blocks = build_systems(objective, theta, gradient, curvature, damping, options, CPU)
+        blocks = build_blocks(objective, theta, gradient, curvature, damping, options, CPU)
         return curvature.dense().numpy(), blocks
 
 
@@ -40,11 +41,12 @@ def systems_of(options: SystemOptions, damping: float = 0.1) -> tuple[np.ndarray
 @pytest.mark.parametrize("curvature", ["ggn", "fisher"])
 def test_the_rule_of_the_paper_gives_every_block_its_own_damping(partition: str, curvature: str) -> None:
     options = SystemOptions(curvature, partition, encoding="walk", damping_rule="paper")
-    dense, blocks = systems_of(options, damping=7.0)  # which is not used
+    dense, blocks = blocks_of(options, damping=7.0)  # which is not used
     for block in blocks:
-        C = dense[block.block, block.block]
+        (part,), (place,) = block.parts, block.places
+        C = dense[place, place]
         assert block.damping == pytest.approx(5e-3 * np.abs(C).max(), rel=1e-15)
-        difference = block.system.operator.dense() - C
+        difference = part.system.operator.dense() - C
         assert np.allclose(difference, (block.damping + DECAY) * np.eye(len(C)), rtol=0, atol=1e-14)
     assert len(blocks) == (1 if partition == "network" else 2)
     assert len({block.damping for block in blocks}) == len(blocks)
@@ -52,11 +54,12 @@ def test_the_rule_of_the_paper_gives_every_block_its_own_damping(partition: str,
 
 @pytest.mark.parametrize("encoding", ["auto", "gram", "walk"])
 def test_the_damping_of_the_optimizer_is_that_of_every_block(encoding: str) -> None:
-    dense, blocks = systems_of(SystemOptions(partition="layer", encoding=encoding), damping=0.3)
+    dense, blocks = blocks_of(SystemOptions(partition="layer", encoding=encoding), damping=0.3)
     for block in blocks:
-        C = dense[block.block, block.block]
+        (part,), (place,) = block.parts, block.places
+        C = dense[place, place]
         assert block.damping == 0.3
-        assert np.allclose(block.system.operator.dense(), C + (0.3 + DECAY) * np.eye(len(C)), rtol=0, atol=1e-13)
+        assert np.allclose(part.system.operator.dense(), C + (0.3 + DECAY) * np.eye(len(C)), rtol=0, atol=1e-13)
 
 
 def test_the_rule_of_the_paper_needs_an_explicit_matrix() -> None:
@@ -70,11 +73,12 @@ def test_the_rule_of_the_paper_needs_an_explicit_matrix() -> None:
 
 
 def test_a_block_says_in_words_what_was_done_to_it() -> None:
-    _, (block,) = systems_of(SystemOptions(density=0.3, compensate="shift", scaling="jacobi"))
-    pruned, repaired, damped, scaled = block.record
+    _, (block,) = blocks_of(SystemOptions(density=0.3, compensate="shift", scaling="jacobi"))
+    (part,) = block.parts
+    pruned, repaired, damped, scaled = part.record
     assert "pruned to at most 12 of 39" in pruned and "shift repair" in repaired
     assert damped == f"damped by {0.1 + DECAY:.6g}" and "Jacobi" in scaled
-    assert block.row_sparsity <= 12
+    assert part.row_sparsity <= 12
 
 
 def test_training_with_the_rule_of_the_paper_takes_every_step_and_shows_the_largest_damping() -> None:
@@ -117,10 +121,12 @@ def test_the_joint_step_of_damped_blocks_has_the_length_that_minimises_the_dampe
         model, torch.nn.CrossEntropyLoss(), partition="layer", damping_rule="paper", weight_decay=DECAY,
         scheduler=qn.Scheduler(solver="lu", encoding="walk", backend="cpu"),
     )  # fmt: skip
-    dense, blocks = systems_of(SystemOptions(partition="layer", encoding="walk", damping_rule="paper"))
-    d = np.concatenate([-np.linalg.solve(b.system.operator.dense(), b.system.rhs)[:, 0] for b in blocks])
-    g = np.concatenate([b.system.rhs[:, 0] for b in blocks])
-    bend = d @ (dense + DECAY * np.eye(len(d))) @ d + sum(b.damping * (d[b.block] @ d[b.block]) for b in blocks)
+    dense, blocks = blocks_of(SystemOptions(partition="layer", encoding="walk", damping_rule="paper"))
+    systems = [block.parts[0].system for block in blocks]
+    d = np.concatenate([-np.linalg.solve(system.operator.dense(), system.rhs)[:, 0] for system in systems])
+    g = np.concatenate([system.rhs[:, 0] for system in systems])
+    added = sum(b.damping * (d[place] @ d[place]) for b in blocks for place in b.places)
+    bend = d @ (dense + DECAY * np.eye(len(d))) @ d + added
     before = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy()
     optimizer.step(x, y)
     after = torch.cat([p.detach().reshape(-1) for p in model.parameters()]).numpy()
