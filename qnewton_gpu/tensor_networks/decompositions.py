@@ -1,0 +1,124 @@
+"""Small factorisations behind every truncation, and the two-sweep compression of a chain.
+
+A chain psi of sites 0..n-1 is what `Sites` says: products with its tensors from the left and from the right. The first
+sweep keeps of a QR factorisation only R_k, psi = Q_k R_k (sites k..n-1); the second goes back from the last site,
+    M = R_k B_k = U S V,  B_k = (site k) X_(k+1),  X_k = B_k V^dagger,
+takes the kept rows of V as the new site k and never needs Q_k or U.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import NonFiniteError, ParameterError
+
+Array = Any
+"""A NumPy or a CuPy array."""
+
+
+def array_module(array: Array) -> Any:
+    """The module that the array is of: numpy or cupy, which is imported already where there is an array of it."""
+    return sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def check_truncation(bond_dimension: int | None, cutoff: float) -> None:
+    """Raise ParameterError for a bond dimension below 1 or a cutoff outside [0, 1)."""
+    if bond_dimension is not None and not bond_dimension >= 1:
+        raise ParameterError("bond_dimension", f"{bond_dimension!r} is not at least 1", "None means no limit")
+    if not 0 <= cutoff < 1:
+        raise ParameterError("cutoff", f"{cutoff!r} is not in [0, 1)", "It is relative to the norm of the state")
+
+
+def kept_values(values: Array, threshold: float, most: int | None) -> tuple[int, float]:
+    """(how many of the descending singular values are kept, 2-norm of the others).
+
+    The smallest are dropped while the 2-norm of all that are dropped is at most `threshold`; at most `most` are kept,
+    and always one.
+    """
+    host = values.get() if hasattr(values, "get") else values
+    tails = np.sqrt(np.cumsum(host[::-1] ** 2))[::-1]  # tails[r]: the norm of what is dropped where r are kept
+    rank = int(np.count_nonzero(tails > threshold))
+    rank = max(1, rank if most is None else min(rank, most))
+    return rank, float(tails[rank]) if rank < len(tails) else 0.0
+
+
+def triangle(matrix: Array) -> Array:
+    """R of matrix = Q R, (min(m, n), n); Q is not formed."""
+    if not isinstance(matrix, np.ndarray):
+        return array_module(matrix).linalg.qr(matrix, mode="r")
+    return np.linalg.qr(matrix, mode="r")
+
+
+def right_vectors(matrix: Array) -> tuple[Array, Array]:
+    """(S, V) of matrix = U S V, S descending, V with orthonormal rows; U is not needed by the sweep."""
+    xp = array_module(matrix)
+    rows, columns = matrix.shape
+    if rows > columns:
+        matrix = triangle(matrix)
+    try:
+        _, values, right = xp.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:  # divide and conquer did not converge: the slower QR iteration does
+        import scipy.linalg
+
+        checked_norm(matrix)  # nor does it converge on NaN
+        host = matrix.get() if hasattr(matrix, "get") else matrix
+        _, values, right = scipy.linalg.svd(host, full_matrices=False, lapack_driver="gesvd")
+        values, right = xp.asarray(values), xp.asarray(right)
+    return values, right
+
+
+def compress(
+    count: int,
+    from_left: Callable[[int, Array], Array],
+    from_right: Callable[[int, Array], Array],
+    left: Array,
+    right: Array,
+    bond_dimension: int | None,
+    cutoff: float,
+) -> tuple[list[Array], float]:
+    """(tensors (left, d, right) of the compressed chain, ||psi - compressed||).
+
+    from_left(k, R) is R (rows, l) times site k, (rows, d, r); from_right(k, X) is site k times X (r, s), (l, d, s).
+    `left` and `right` are identities on the outer bonds, behind which the chain has to be isometric. The first tensor
+    carries the norm; all others have orthonormal rows.
+
+    At every bond at most `bond_dimension` singular values stay, and the smallest are dropped while their 2-norm is at
+    most cutoff ||psi||. The error is exact, the root of the sum of all dropped squares: what is dropped at bond k is
+    orthogonal to the span of the kept V_k, and all that is kept or dropped at bonds further left lies in that span
+    (arXiv 1008.3477, section 4.5), so that the parts dropped are orthogonal to each other and Pythagoras adds them.
+    """
+    check_truncation(bond_dimension, cutoff)
+    triangles = [left]
+    for k in range(count - 1):
+        product = from_left(k, triangles[k])
+        triangles.append(triangle(product.reshape(-1, product.shape[-1])))
+    tensors, dropped, threshold = [], 0.0, None
+    for k in range(count - 1, 0, -1):
+        block = from_right(k, right)
+        shape = block.shape
+        block = block.reshape(shape[0], -1)
+        values, rows = right_vectors(triangles[k] @ block)
+        if threshold is None:
+            threshold = cutoff * checked_norm(values)
+        rank, error = kept_values(values, threshold, bond_dimension)
+        dropped += error**2
+        rows = rows[:rank]
+        tensors.append(rows.reshape(rank, *shape[1:]))
+        right = block @ rows.conj().T
+    first = from_right(0, right)
+    tensors.append((left @ first.reshape(first.shape[0], -1)).reshape(left.shape[0], *first.shape[1:]))
+    if threshold is None:
+        checked_norm(tensors[0])
+    return tensors[::-1], float(np.sqrt(dropped))
+
+
+def checked_norm(array: Array) -> float:
+    """The 2-norm of all entries; raises NonFiniteError where it is NaN or infinite."""
+    norm = float(array_module(array).linalg.norm(array.reshape(-1)))
+    if not np.isfinite(norm):
+        raise NonFiniteError("tensors", f"the norm of the chain is {norm}", "Check the entries of state and operator")
+    return norm

@@ -1,0 +1,194 @@
+"""Matrix-product operators: matrices over many sites as one small tensor (left, out, in, right) a site."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from .decompositions import Array, array_module, compress
+from .states import ROUNDING, MatrixProductState
+
+
+class MatrixProductOperator:
+    """M[o, i] = W_0[:, o_0, i_0, :] ... W_(n-1)[:, o_(n-1), i_(n-1), :], site 0 least significant.
+
+    A product costs bonds: those of M psi are at most those of M times those of psi.
+    """
+
+    __array_priority__ = 100
+
+    def __init__(self, tensors: Sequence[Array]) -> None:
+        self.tensors = tuple(tensors)
+        bonds = [(t.shape[0], t.shape[-1]) for t in self.tensors]
+        chained = all(a[1] == b[0] for a, b in pairwise(bonds))
+        if not bonds or any(t.ndim != 4 for t in self.tensors) or not (chained and bonds[0][0] == bonds[-1][1] == 1):
+            raise ShapeError(
+                "tensors",
+                f"shapes {[t.shape for t in self.tensors]} are no chain",
+                "Give (left, out, in, right) tensors with equal neighbouring bonds and outer bonds 1",
+            )
+
+    @classmethod
+    def identity(cls, dims: Sequence[int]) -> MatrixProductOperator:
+        return cls([np.eye(d).reshape(1, d, d, 1) for d in dims])
+
+    @classmethod
+    def shift(cls, num_qubits: int, amount: int, cyclic: bool = True) -> MatrixProductOperator:
+        """|j> -> |j + amount>, bond 2 (the carry): modulo 2^n if cyclic, else what leaves 0..2^n - 1 is lost."""
+        if not cyclic and amount < 0:
+            return cls.shift(num_qubits, -amount, cyclic=False).adjoint()
+        tensors = []
+        for k in range(num_qubits):
+            tensor = np.zeros((2, 2, 2, 2))
+            for carry in range(2):
+                for digit in range(2):
+                    total = carry + digit + (amount >> k & 1)
+                    tensor[carry, total & 1, digit, total >> 1] = 1
+            tensors.append(tensor)
+        tensors[0] = tensors[0][:1]
+        last = tensors[-1]
+        tensors[-1] = last.sum(axis=3, keepdims=True) if cyclic else last[..., :1] * (amount >> num_qubits == 0)
+        return cls(tensors)
+
+    @classmethod
+    def from_matrix(cls, matrix: Array, dims: Sequence[int], cutoff: float = ROUNDING) -> MatrixProductOperator:
+        """A dense matrix (prod(dims), prod(dims)), by singular values down to cutoff ||matrix||_F at every bond."""
+        n, size = len(dims), int(np.prod(dims))
+        if matrix.shape != (size, size):
+            raise ShapeError("matrix", f"has shape {matrix.shape} for sites {tuple(dims)}", "Give a square matrix")
+        # digits of rows and columns side by side: site k has dimension d_k^2
+        axes = [axis for k in range(n) for axis in (k, n + k)]
+        legs = matrix.reshape(*tuple(dims)[::-1], *tuple(dims)[::-1]).transpose(axes).reshape(-1)
+        state = MatrixProductState.from_vector(legs, [d * d for d in dims], cutoff)
+        return cls([t.reshape(t.shape[0], d, d, t.shape[2]) for t, d in zip(state.tensors, dims, strict=True)])
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Of the sites, on the side of the outputs."""
+        return tuple(t.shape[1] for t in self.tensors)
+
+    @property
+    def bonds(self) -> tuple[int, ...]:
+        return tuple(t.shape[3] for t in self.tensors[:-1])
+
+    @property
+    def bond_dimension(self) -> int:
+        return max(self.bonds, default=1)
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.nbytes for t in self.tensors)
+
+    @property
+    def dtype(self) -> Any:
+        return np.result_type(*(t.dtype for t in self.tensors))
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __repr__(self) -> str:
+        return f"MatrixProductOperator({len(self)} sites, bond dimension {self.bond_dimension}, {self.dtype})"
+
+    def matrix(self) -> Array:
+        """All entries; raises NotEnoughMemoryError above 2^28 of them."""
+        outs, ins = self.dims, tuple(t.shape[2] for t in self.tensors)
+        vector = self._as_state().vector()
+        legs = vector.reshape([d for pair in zip(outs[::-1], ins[::-1], strict=True) for d in pair])
+        n = len(self)
+        order = [2 * k for k in range(n)] + [2 * k + 1 for k in range(n)]
+        return legs.transpose(order).reshape(int(np.prod(outs)), int(np.prod(ins)))
+
+    def _as_state(self) -> MatrixProductState:
+        return MatrixProductState([t.reshape(t.shape[0], -1, t.shape[3]) for t in self.tensors])
+
+    def _of_state(self, state: MatrixProductState) -> MatrixProductOperator:
+        pairs = zip(state.tensors, self.tensors, strict=True)
+        return MatrixProductOperator([t.reshape(t.shape[0], *w.shape[1:3], t.shape[2]) for t, w in pairs])
+
+    def __add__(self, other: MatrixProductOperator) -> MatrixProductOperator:
+        """The sum; bonds add."""
+        return self._of_state(self._as_state() + other._as_state())
+
+    def __mul__(self, factor: Any) -> MatrixProductOperator:
+        return MatrixProductOperator([self.tensors[0] * factor, *self.tensors[1:]])
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: MatrixProductOperator) -> MatrixProductOperator:
+        return self + other * -1.0
+
+    def adjoint(self) -> MatrixProductOperator:
+        return MatrixProductOperator([t.conj().swapaxes(1, 2) for t in self.tensors])
+
+    def kron(self, other: MatrixProductOperator) -> MatrixProductOperator:
+        """other x self: `other` on the following sites."""
+        return MatrixProductOperator([*self.tensors, *other.tensors])
+
+    def __matmul__(self, other: Any) -> Any:
+        """The product with an operator or a state, exact: bonds multiply."""
+        if isinstance(other, MatrixProductState):
+            return MatrixProductState([_site_product(w, a) for w, a in self._pairs(other.tensors)])
+        return MatrixProductOperator([_site_product(v, w) for v, w in self._pairs(other.tensors)])
+
+    def _pairs(self, tensors: Sequence[Array]) -> list[tuple[Array, Array]]:
+        if [w.shape[2] for w in self.tensors] != [t.shape[1] for t in tensors]:
+            raise ShapeError(
+                "operator",
+                f"acts on sites {tuple(w.shape[2] for w in self.tensors)}, not {tuple(t.shape[1] for t in tensors)}",
+                "Give an operator over the sites of the state",
+            )
+        return list(zip(self.tensors, tensors, strict=True))
+
+    def compressed(
+        self, bond_dimension: int | None = None, cutoff: float = ROUNDING
+    ) -> tuple[MatrixProductOperator, float]:
+        """(the operator on smaller bonds, Frobenius norm of the difference); cutoff relative to ||M||_F."""
+        state, error = self._as_state().compressed(bond_dimension, cutoff)
+        return self._of_state(state), error
+
+    def apply(
+        self, state: MatrixProductState, bond_dimension: int | None = None, cutoff: float = ROUNDING, first: int = 0
+    ) -> tuple[MatrixProductState, float]:
+        """(M psi on smaller bonds, ||M psi - that||), M on the sites from `first` on.
+
+        The product is never written out. The bound is exact (see `decompositions.compress`); the norm that the cutoff
+        refers to is that of M psi. On a part of the chain, only that part is swept.
+        """
+        last = first + len(self) - 1
+        whole = len(self) == len(state)
+        if not whole:
+            near = min(max(state.center if state.center is not None else first, first), last)
+            state = state.moved(near)
+        sites = self._pairs(state.tensors[first : last + 1])
+        xp = array_module(sites[0][1])
+        dtype = np.result_type(self.dtype, state.dtype)
+        left, right = (xp.eye(bond, dtype=dtype) for bond in (sites[0][1].shape[0], sites[-1][1].shape[2]))
+
+        def from_left(k: int, triangle: Array) -> Array:
+            w, a = sites[k]
+            rows = triangle.reshape(-1, w.shape[0], a.shape[0])
+            half = xp.tensordot(rows, a, (2, 0))  # (rows, w, in, a')
+            both = xp.tensordot(half, w, ((1, 2), (0, 2)))  # (rows, a', out, w')
+            return both.transpose(0, 2, 3, 1).reshape(len(rows), w.shape[1], -1)
+
+        def from_right(k: int, right: Array) -> Array:
+            w, a = sites[k]
+            block = right.reshape(w.shape[3], a.shape[2], -1)
+            half = xp.tensordot(a, block, (2, 1))  # (a, in, w', s)
+            both = xp.tensordot(w, half, ((2, 3), (1, 2)))  # (w, out, a, s)
+            return both.transpose(0, 2, 1, 3).reshape(-1, w.shape[1], block.shape[2])
+
+        tensors, error = compress(len(sites), from_left, from_right, left, right, bond_dimension, cutoff)
+        return MatrixProductState([*state.tensors[:first], *tensors, *state.tensors[last + 1 :]], center=first), error
+
+
+def _site_product(w: Array, a: Array) -> Array:
+    """W (l, o, i, r) times a tensor (l', i, ..., r'): bonds (l l'), (r r')."""
+    xp = array_module(a)
+    both = xp.tensordot(w, a, (2, 1))  # (l, o, r, l', ..., r')
+    both = xp.moveaxis(xp.moveaxis(both, 3, 1), 3, -2)  # (l, l', o, ..., r, r')
+    return both.reshape(w.shape[0] * a.shape[0], *both.shape[2:-2], w.shape[3] * a.shape[-1])
