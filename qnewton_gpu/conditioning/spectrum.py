@@ -17,7 +17,7 @@ from ..backends import select_backend
 from ..backends.base import Backend
 from ..errors import CombinationError, UnknownNameError
 from ..operators import ExplicitMatrix, GramOperator, MatrixOperator, Operator, ToeplitzOperator, as_operator
-from ..operators.arrays import check_magnitude
+from ..operators.arrays import check_magnitude, check_memory
 from ..operators.kronecker import KroneckerOperator
 from .bidiagonal import golub_kahan
 from .block_power import block_power
@@ -107,6 +107,8 @@ def estimate_spectrum(
         if low > 0 or high < 0:
             lower, upper = sorted((abs(low), abs(high)))
             return SpectrumBounds(lower, upper, True, 0, "closed form", negative=high < 0, errs="above")
+        needed = 8.0 * LANCZOS_STEPS * H.shape[0]
+        check_memory("A", needed, backend, "Bounds of a definite Toeplitz operator need no vectors")
     return both_ends(H, damping, backend, seed) if H.symmetric else _general_bounds(H, backend, seed)
 
 

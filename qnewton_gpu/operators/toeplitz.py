@@ -160,7 +160,7 @@ class ToeplitzOperator:
         )
 
     def as_mpo(self) -> MatrixProductOperator:
-        """H as a matrix-product operator, one site a qubit, site 0 the least significant; bond 1 + 4 an offset."""
+        """H as a matrix-product operator, a site for each qubit, 0 the least significant; bond <= 1 + 4 per offset."""
         from ..tensor_networks.chain import MatrixProductOperator as Chain
 
         total = Chain.identity([2] * sum(self.qubits)) * self.diagonal

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from physics.encoding_checks import CPU, check_contract, check_gate_program, check_modes
 
 from qnewton_gpu.encodings import WITH_GATES, encode
-from qnewton_gpu.operators import GeneralMatrix, GramOperator, KroneckerOperator, as_operator
+from qnewton_gpu.operators import GeneralMatrix, GramOperator, KroneckerOperator, ToeplitzOperator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
 from qnewton_gpu.simulation import run_sequence
 
@@ -88,6 +88,9 @@ def test_gate_programs_are_hermitian_unitaries_with_the_block(name: str, n: int,
     operator = as_operator(H + H.T, CPU)
     if name == "kronecker":
         operator = KroneckerOperator([operator, np.diag(random.standard_normal(2))], CPU)
+    if name == "toeplitz":
+        steps = {k: c for k, c in enumerate(random.standard_normal(min(n, 3)), start=1) if density}
+        operator = ToeplitzOperator([2, 1], 1 - density, [steps, {1: 0.5}], CPU)
     encoding: Any = encode(operator, CPU, name)
     check_gate_program(encoding, operator.dense())
     check_modes(encoding, 3, "circuit")

@@ -11,7 +11,7 @@ from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import ENCODINGS, choose_encoding, encode
 from qnewton_gpu.encodings.base import qubits
 from qnewton_gpu.errors import CombinationError, UnknownNameError
-from qnewton_gpu.operators import GeneralMatrix, KroneckerOperator, as_operator
+from qnewton_gpu.operators import GeneralMatrix, KroneckerOperator, as_operator, screened_poisson
 
 CPU = select_backend("cpu")
 FACTOR = np.array([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
@@ -19,6 +19,7 @@ OPERATORS = {
     "gram": qn.GramOperator(FACTOR, 1.0, "cpu"),
     "two_sided": GeneralMatrix(FACTOR, CPU),
     "kronecker": KroneckerOperator([np.eye(2), np.eye(3)], "cpu"),
+    "toeplitz": screened_poisson([2], 2, "cpu"),
 }
 """What the encodings encode that take no symmetric matrix."""
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.encodings.composition import block_diagonal, extended, linear_combination, product, scaled
-from qnewton_gpu.operators import GeneralMatrix, KroneckerOperator, as_operator
+from qnewton_gpu.operators import GeneralMatrix, KroneckerOperator, ToeplitzOperator, as_operator
 from qnewton_gpu.simulation import run_sequence
 
 CPU = select_backend("cpu")
@@ -25,6 +25,8 @@ def made(kind: str, backend: Any) -> Any:
     """Each encoding, and each composition, made on a backend."""
     if kind == "kronecker":
         return encode(KroneckerOperator([H[:2, :2], sp.csr_array(H[:3, :3])], backend), backend)
+    if kind == "toeplitz":
+        return encode(ToeplitzOperator([2, 2], 0.5, [{1: -1.0, 3: 2.0}, {2: 0.3}], backend), backend)
     if kind == "kronecker factor":
         return made("kronecker", backend).factor(1)
     if kind.startswith("two_sided"):
@@ -42,7 +44,7 @@ def made(kind: str, backend: Any) -> Any:
     return encode(as_operator(H, backend), backend, kind)
 
 
-KINDS = ["banded", "pauli", "sparse_access", "dilation", "kronecker", "kronecker factor", "two_sided",
+KINDS = ["banded", "toeplitz", "pauli", "sparse_access", "dilation", "kronecker", "kronecker factor", "two_sided",
          "two_sided sparse", "block_diagonal", "inflated", "product", "linear_combination", "extended"]  # fmt: skip
 
 
