@@ -31,11 +31,11 @@ class GaussNewton:
         self.size = self.block.stop - self.block.start
         self._leaf = theta[self.block].detach().clone().requires_grad_()
         with torch.enable_grad():
-            self._outputs, self._calls = objective.outputs_and_calls(self._embed(self._leaf))
-            self._dual = torch.zeros_like(self._outputs, requires_grad=True)
-            (self._backward,) = torch.autograd.grad(self._outputs, self._leaf, self._dual, create_graph=True)
-        self.root = objective.loss.root(self._outputs.detach(), objective.targets)
-        self.batch, self.classes = self._outputs.shape
+            self.outputs, self._calls = objective.outputs_and_calls(self._embed(self._leaf))
+            self._dual = torch.zeros_like(self.outputs, requires_grad=True)
+            (self._backward,) = torch.autograd.grad(self.outputs, self._leaf, self._dual, create_graph=True)
+        self.root = objective.loss.root(self.outputs.detach(), objective.targets)
+        self.batch, self.classes = self.outputs.shape
         self.shape = (self.batch * self.classes, self.size)
 
     def _embed(self, part: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class GaussNewton:
 
     def _transposed_jacobian(self, rows: Tensor) -> Tensor:
         """J^t U, (n, k), for U of shape (k, B, C)."""
-        return batched_gradient(self._outputs, [self._leaf], rows)[0].T
+        return batched_gradient(self.outputs, [self._leaf], rows)[0].T
 
     def push(self, vectors: Tensor) -> Tensor:
         """G V, (m, k), for V of shape (n, k)."""
@@ -163,7 +163,7 @@ class GaussNewton:
             return None
         unit = torch.eye(self.classes, dtype=torch.float64, device=self.theta.device)
         directions = self.root.apply(unit[:, None, :].expand(-1, self.batch, -1))
-        deltas = batched_gradient(self._outputs, [seen[0][1] for seen in calls.values()], directions)
+        deltas = batched_gradient(self.outputs, [seen[0][1] for seen in calls.values()], directions)
 
         def local(name: str) -> slice | None:
             part = inside.get(name)

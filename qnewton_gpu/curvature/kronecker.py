@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, UnsupportedModelError
 from .base import Objective, batched_gradient
 from .gauss_newton import GaussNewton
 from .layer_sums import KINDS, LayerSums, owned_layers, unsupported
@@ -127,7 +127,7 @@ class KroneckerFactored:
         same = torch.isclose(found, expected[:, 0], rtol=1e-9, atol=1e-11 * float(expected.abs().max()))
         for name, part in self.objective.parameters.slices().items():
             if not same[part].all():
-                raise unsupported(name, "is used outside its layer's own call, or its layer mixes the examples")
+                raise unsupported(name, "is used outside its layer's own call")
 
     def _entries_of_one(self, leaf: Tensor, sums: list[LayerSums]) -> int:
         """Entries that one example puts into the tables; raises UnsupportedModelError where they would be wrong."""
@@ -143,6 +143,8 @@ class KroneckerFactored:
                         one.trained[0], "is in a layer whose inputs have another first axis than the batch"
                     )
                 ends.append(seen[0][1])
+            if not torch.allclose(outputs, self.network.outputs[:1], rtol=1e-9, atol=1e-11):
+                raise UnsupportedModelError("model", "mixes the examples of a batch", "Use layers that do not")
             slopes = torch.autograd.grad(outputs.sum(), ends, allow_unused=True)
         for one, slope in zip(sums, slopes, strict=True):
             if slope is None:
