@@ -91,13 +91,27 @@ def test_layers_without_batching_rules_train_exactly(name: str, curvature: str) 
     assert report.systems[0]["status"] == "solved" and 0 < report.systems[0]["success_probability"] <= 1
 
 
+@pytest.mark.parametrize("name", ODD_MODELS)
+def test_kronecker_factors_are_refused_by_the_parameter_that_has_none(name: str) -> None:
+    model, x, y = problem(ODD_MODELS[name]())
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UnsupportedModelError, match="curvature='ggn'") as caught:
+        qn.QNewton(model, CRITERION, curvature="kfac").step(x, y)
+    culprits = [name for name, _ in model.named_parameters() if repr(name) in str(caught.value)]
+    assert culprits and not isinstance(model.get_submodule(culprits[0].rpartition(".")[0]), Linear)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "layers", [(Linear(6, 4), Centred(), Tanh(), Linear(4, 3)), (Linear(6, 3), Centred())], ids=str
 )
-def test_models_that_mix_the_batch_are_refused_before_alpha_is_wrong(layers: tuple[torch.nn.Module, ...]) -> None:
+@pytest.mark.parametrize("curvature", ["ggn", "kfac"])
+def test_models_that_mix_the_batch_are_refused_before_alpha_is_wrong(
+    layers: tuple[torch.nn.Module, ...], curvature: str
+) -> None:
     model, x, y = problem(Sequential(*layers))
     with pytest.raises(UnsupportedModelError, match="mixes the examples"):
-        qn.QNewton(model, CRITERION).step(x, y)
+        qn.QNewton(model, CRITERION, curvature=curvature).step(x, y)
 
 
 @pytest.mark.parametrize("layer", [torch.nn.RReLU(), torch.nn.functional.dropout], ids=["RReLU", "functional dropout"])

@@ -168,17 +168,51 @@ def test_each_sharing_is_exact_where_it_is_meant_to_be(end: nn.Module, exact: st
         assert (error < 1e-14) == (sharing == exact), f"{sharing}: {error}"
 
 
+class Split(nn.Module):
+    """A convolution in two groups with any padding, written as two plain ones on padded halves of the channels."""
+
+    def __init__(self, grouped: nn.Conv2d, padding: tuple[int, ...]) -> None:
+        super().__init__()
+        (first, second), self.padding = grouped.weight.detach().chunk(2), padding
+        self.mode = "constant" if grouped.padding_mode == "zeros" else grouped.padding_mode
+        self.halves = nn.ModuleList()
+        for weight, bias in zip((first, second), grouped.bias.detach().chunk(2), strict=True):
+            half = nn.Conv2d(weight.shape[1], len(weight), weight.shape[2:], grouped.stride)
+            half.load_state_dict({"weight": weight, "bias": bias})
+            self.halves.append(half)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        padded = nn.functional.pad(x, self.padding, self.mode)
+        return torch.cat([half(part) for half, part in zip(self.halves, padded.chunk(2, dim=1), strict=True)], dim=1)
+
+
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "circular", "replicate"])
-def test_convolutions_with_any_padding_and_groups_are_exact_for_one_place(mode: str) -> None:
-    """One example and a kernel that fits one place: T = 1, so that the block of each group is exact."""
+def test_groups_and_paddings_are_those_of_separate_convolutions_on_padded_inputs(mode: str) -> None:
     torch.manual_seed(0)
-    convolution = nn.Conv2d(4, 6, (4, 3), padding=(1, 0), padding_mode=mode, groups=2)
-    objective = make_objective(nn.Sequential(convolution, nn.Flatten(), nn.Linear(6, 3)), (4, 2, 3), "cross-entropy", 1)
+    grouped = nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), padding_mode=mode, groups=2)
+    last = nn.Linear(36, 3)
+    networks = [
+        nn.Sequential(layer, nn.Flatten(), nn.Tanh(), last) for layer in (grouped, Split(grouped, (0, 0, 1, 1)))
+    ]
     for sharing in SHARINGS:
-        K = kfac(objective, sharing)
-        assert [layer.name for layer in K.layers] == ["0[0]", "0[1]", "2"]
-        assert [layer.shape for layer in K.layers] == [(3, 25), (3, 25), (3, 7)]
-        torch.testing.assert_close(K.block_dense(), gauss_newton_blocks(objective, K.layers), atol=1e-15, rtol=1e-11)
+        factors = []
+        for model in networks:
+            torch.manual_seed(1)
+            factors.append(kfac(make_objective(model, (4, 3, 4), "cross-entropy"), sharing).layers)
+        assert [layer.name for layer in factors[0]] == ["0[0]", "0[1]", "3"]
+        for one, two in zip(*factors, strict=True):
+            torch.testing.assert_close(one.inputs, two.inputs, atol=1e-15, rtol=1e-12)
+            torch.testing.assert_close(one.outputs, two.outputs, atol=1e-15, rtol=1e-12)
+
+
+def test_single_precision_models_have_factors_in_double_precision() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    inputs, targets = torch.randn(9, 4), torch.randint(3, (9,))
+    single = kfac(Objective(model, LOSSES["cross-entropy"], inputs, targets))
+    double = kfac(Objective(model.double(), LOSSES["cross-entropy"], inputs, targets))
+    assert {factor.dtype for layer in single.layers for factor in (layer.inputs, layer.outputs)} == {FP64}
+    torch.testing.assert_close(single.block_dense(), double.block_dense(), atol=1e-16, rtol=1e-12)
 
 
 @settings(max_examples=15)
