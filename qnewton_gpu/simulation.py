@@ -78,10 +78,10 @@ class Run:
 
     def bytes_needed(self, mode: str, backend: Backend) -> float:
         """Memory that this run takes in a mode; a gate program has 2^qubits amplitudes."""
-        encoding, register_size = self.encoding, self.encoding.register_size
+        encoding, register_size, gates = self.encoding, self.encoding.register_size, 0.0
         if mode == "circuit":
-            register_size = 1 << (encoding.system_qubits + encoding.ancilla_qubits)
-        return predicted_bytes(mode, encoding.operator.shape[0], register_size, self.start.shape[1], backend)
+            register_size, gates = 1 << (encoding.system_qubits + encoding.ancilla_qubits), encoding.gate_bytes
+        return gates + predicted_bytes(mode, encoding.operator.shape[0], register_size, self.start.shape[1], backend)
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,26 @@ def _whole_register(run: Run, backend: Backend) -> tuple[Any, Any]:
 
 
 def _circuit(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
-    return [_gate_by_gate(run, backend) for run in runs]
+    return [_gate_by_gate(run, backend) if run.encoding.same_for_all else _by_column(run, backend) for run in runs]
+
+
+def _by_column(run: Run, backend: Backend) -> Outcome:
+    """Each column through its own circuit."""
+    columns = [
+        _gate_by_gate(replace(run, encoding=run.encoding.column(k), start=run.start[:, k : k + 1]), backend)
+        for k in range(run.start.shape[1])
+    ]
+
+    def joined(name: str) -> Any:
+        return backend.xp.concatenate([getattr(outcome, name) for outcome in columns], axis=-1)
+
+    return replace(
+        columns[0],
+        amplitudes=joined("amplitudes"),
+        success_probability=joined("success_probability"),
+        register_norm=joined("register_norm"),
+        register=lambda: backend.xp.concatenate([outcome.register() for outcome in columns], axis=1),
+    )
 
 
 def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
@@ -342,14 +361,16 @@ def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
     The branches psi_phi and psi_(-phi) of the real-part qubit are conjugate, so one is run; between its two Hadamard
     gates they become Re psi_phi in |0> and i Im psi_phi in |1>.
     """
-    encoding, n, xp = run.encoding, run.start.shape[0], backend.xp
-    block = encoding.circuit()
-    state = backend.state_vector(run.start, block.num_qubits)
-    state.run(branch_gates(state.fuse(block), block.num_qubits, encoding.system_qubits, run.phases))
+    encoding, xp = run.encoding, backend.xp
+    block, system, places = encoding.circuit(), encoding.system_qubits, backend.asarray(encoding.places)
+    start = xp.zeros((1 << system, run.start.shape[1]), dtype=run.start.dtype)
+    start[places] = run.start
+    state = backend.state_vector(start, block.num_qubits)
+    state.run(branch_gates(state.fuse(block), block.num_qubits, system, run.phases, encoding.excluded))
     psi = cmath.exp(-1j * math.fsum(run.phases)) * state.amplitudes
     return Outcome(
-        amplitudes=psi[:n].real,
-        success_probability=(psi[: 1 << encoding.system_qubits].real ** 2).sum(axis=0),
+        amplitudes=psi[places].real,
+        success_probability=(psi[: 1 << system].real ** 2).sum(axis=0),
         register_norm=xp.sqrt((psi.real**2 + psi.imag**2).sum(axis=0)),
         queries=run.queries,
         register=lambda: xp.concatenate([psi.real.astype(psi.dtype), 1j * psi.imag]),

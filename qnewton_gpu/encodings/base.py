@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..backends.base import Backend, Side
 from ..circuit import Circuit
 from ..errors import CombinationError
@@ -74,8 +76,34 @@ class BlockEncoding(EncodedProducts, Protocol):
 class GateEncoding(BlockEncoding, Protocol):
     """A block encoding that is also a circuit."""
 
+    same_for_all: bool
+    """Whether every column meets the same circuit."""
+
+    @property
+    def places(self) -> Any:
+        """Index of each of the N unknowns among the 2^system_qubits basis states, (N,)."""
+        ...
+
+    gate_bytes: float
+    """Memory that the matrices of its gates take, where it is more than a register's."""
+
+    @property
+    def excluded(self) -> Circuit | None:
+        """A program that prepares the state of the system that the left projector leaves out, if it does.
+
+        Sequences start and end on the right one then.
+        """
+        ...
+
+    def column(self, k: int) -> GateEncoding:
+        """The encoding that column k meets."""
+        ...
+
     def circuit(self) -> Circuit:
-        """U with (<0| x I) U (|0> x I) = A/alpha, the ancillas above the system, N padded to a power of two."""
+        """U with (<0| x I) U (|0> x I) = A/alpha, the ancillas above the system, N padded to a power of two.
+
+        U is real and Hermitian; what pads N is met by no state that starts in the `places`.
+        """
         ...
 
 
@@ -83,6 +111,13 @@ class Coordinates:
     """Plain coordinates: the inner product of both spaces is that of C^N; and a block without error."""
 
     epsilon = 0.0
+    same_for_all = True
+    gate_bytes = 0.0
+    excluded: Circuit | None = None
+
+    def column(self, k: int) -> Any:
+        """The encoding that column k meets."""
+        return self
 
     def inner(self, x: Any, y: Any, side: Side) -> Any:
         return (x.conj() * y).sum(axis=0)
@@ -127,6 +162,11 @@ class OfOperator(Coordinates):
         """(dimension of the left space, of the right space)."""
         shape: tuple[int, int] = self.operator.shape
         return shape
+
+    @property
+    def places(self) -> Any:
+        """Index of each of the N unknowns among the basis states of the system, (N,)."""
+        return np.arange(self.shape[1])
 
 
 class ExplicitSymmetric(OfOperator):

@@ -1,7 +1,7 @@
 """Block encodings made of block encodings: block-diagonal sum, product, linear combination, scaling, one more unknown.
 
 Each result keeps the contract, so any solver runs on it, and states (alpha, ancillas, epsilon) by these rules, for
-encodings i of (alpha_i, a_i, epsilon_i):
+encodings i of (alpha_i, a_i, epsilon_i); a block-diagonal sum of gate programs is one, too:
 | A | alpha | ancillas | epsilon | register |
 |---|---|---|---|---|
 | diag(A_1, A_2, ...) | max alpha_i | max a_i, one more where alpha_i < alpha | max epsilon_i | sum R_i, slack pairs |
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ParameterError, ShapeError
+from ..circuit import Circuit
+from ..errors import CombinationError, ParameterError, ShapeError
 from .base import BlockEncoding, Coordinates, Side, qubits
 
 INDEX = {"left": 0, "right": 1}
@@ -54,6 +55,15 @@ class EncodedOperator:
 
     def dense(self) -> Any:
         return self.matvec(self.encoding.backend.xp.eye(self.shape[1]))
+
+
+def _gate_program(part: Any) -> Circuit:
+    """Raises CombinationError where the part has none, or its two isometries differ."""
+    if part.symmetric and hasattr(part, "circuit"):
+        program: Circuit = part.circuit()
+        return program
+    problem = f"{part.name} has no gate program of one isometry"
+    raise CombinationError("mode", problem, "Use mode='fused' or 'subspace'")
 
 
 class Composition(Coordinates, ABC):
@@ -98,8 +108,9 @@ class Inflated(Coordinates):
     """
 
     def __init__(self, part: Any, alpha: float) -> None:
-        self.part, self.backend, self.operator = part, part.backend, part.operator
+        self.name, self.part, self.backend, self.operator = part.name, part, part.backend, part.operator
         self.alpha, self.shape, self.symmetric = alpha, part.shape, part.symmetric
+        self.system_qubits, self.same_for_all = part.system_qubits, part.same_for_all
         self.weight, self.slack = math.sqrt(part.alpha / alpha), math.sqrt(1 - part.alpha / alpha)
         self.epsilon, self.register_size = part.epsilon, part.register_size + sum(part.shape)
         self.ancilla_qubits = max(part.ancilla_qubits, 1) + 1
@@ -123,6 +134,20 @@ class Inflated(Coordinates):
         pair = [second, first] if self.symmetric else [first, second]
         return xp.concatenate([self.part.reflect(psi[:inner]), *pair])
 
+    @property
+    def places(self) -> Any:
+        return self.part.places
+
+    def column(self, k: int) -> Inflated:
+        return Inflated(self.part.column(k), self.alpha)
+
+    def circuit(self) -> Circuit:
+        """U of the part beside a reflection of one more ancilla, whose corner is alpha/alpha'."""
+        program = Circuit(self.system_qubits + self.ancilla_qubits)
+        program.extend(_gate_program(self.part))
+        program.multiplexed_reflection(np.arccos([self.part.alpha / self.alpha]), program.num_qubits - 1, controls=())
+        return program
+
     def matvec(self, v: Any) -> Any:
         return self.weight**2 * self.part.matvec(v)
 
@@ -133,12 +158,14 @@ class Inflated(Coordinates):
 class OneEntry(Coordinates):
     """entry/alpha as the corner of a reflection of two amplitudes; entry is (k,), or (1,) for every column."""
 
-    shape, ancilla_qubits, register_size, symmetric = (1, 1), 1, 2, True
+    shape, system_qubits, ancilla_qubits, register_size, symmetric = (1, 1), 0, 1, 2, True
     product_flops, product_bytes = 1.0, 8.0
+    name, places = "one_entry", np.arange(1)
 
     def __init__(self, entry: Any, alpha: float, backend: Any) -> None:
-        self.alpha, self.backend = alpha, backend
+        self.alpha, self.backend, self.entry = alpha, backend, entry
         self.cosine = entry[None] / alpha
+        self.same_for_all = len(entry) == 1
         self.sine = backend.xp.sqrt(backend.xp.maximum(1 - self.cosine**2, 0.0))
 
     @property
@@ -155,6 +182,16 @@ class OneEntry(Coordinates):
         a, b = psi[:1], psi[1:]
         return self.backend.xp.concatenate([self.cosine * a + self.sine * b, self.sine * a - self.cosine * b])
 
+    def column(self, k: int) -> OneEntry:
+        return self if self.same_for_all else OneEntry(self.entry[k : k + 1], self.alpha, self.backend)
+
+    def circuit(self) -> Circuit:
+        """The reflection on its one ancilla."""
+        program = Circuit(1)
+        cosine = self.backend.to_numpy(self.cosine)[0]
+        program.multiplexed_reflection(np.arccos(np.clip(cosine, -1, 1)), 0, controls=())
+        return program
+
     def matvec(self, v: Any) -> Any:
         return self.cosine * v
 
@@ -162,7 +199,7 @@ class OneEntry(Coordinates):
 
 
 class BlockDiagonal(Composition):
-    """diag(A_1, A_2, ...)."""
+    """diag(A_1, A_2, ...); where gates are concerned, the number of the block stands above the largest system."""
 
     def __init__(self, parts: Sequence[Any], name: str = "block_diagonal") -> None:
         alpha = max(part.alpha for part in parts)
@@ -177,6 +214,31 @@ class BlockDiagonal(Composition):
             epsilon=max(part.epsilon for part in parts),
             symmetric=all(part.symmetric for part in parts),
         )
+        self._block_qubits = max(part.system_qubits for part in parts)
+        self.system_qubits = self._block_qubits + qubits(len(parts))
+        self.same_for_all = all(part.same_for_all for part in parts)
+
+    @property
+    def places(self) -> Any:
+        return np.concatenate([(i << self._block_qubits) + part.places for i, part in enumerate(self.parts)])
+
+    def column(self, k: int) -> BlockDiagonal:
+        return self if self.same_for_all else BlockDiagonal([part.column(k) for part in self.parts], self.name)
+
+    def circuit(self) -> Circuit:
+        """The program of each part, on as many qubits as it has, where the number of the block is its own.
+
+        Raises CombinationError where a part has no gate program.
+        """
+        block, system = self._block_qubits, self.system_qubits
+        program = Circuit(system + self.ancilla_qubits)
+        for i, part in enumerate(self.parts):
+            own = (*range(part.system_qubits), *range(system, system + part.ancilla_qubits))
+            gates = _gate_program(part).placed(own, program.num_qubits)
+            for place, qubit in enumerate(range(block, system)):
+                gates = gates.controlled(qubit, i >> place & 1)
+            program.extend(gates)
+        return program
 
     def _each(self, method: str, v: Any, side: Side) -> Any:
         xp = self.backend.xp

@@ -18,8 +18,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends.base import Backend
+from ..backends.counting import count
+from ..circuit import Circuit, qsvt_circuit
 from ..encodings.base import BlockEncoding, Coordinates, Side
 from ..encodings.composition import extended
+from ..errors import CombinationError
 from ..polynomials import eigenstate_filter_polynomial, kernel_reflection_polynomial, phases_for, round_up_to_grid
 from ..readout import generator_for
 from ..simulation import Outcome, Program, Run
@@ -41,11 +44,17 @@ class KernelReflection(QuantumSolver):
     """Kernel reflection on any symmetric block encoding; the guess of ||x|| is `LinearSystem.expected_norm`."""
 
     name: str = "kernel_reflection"
-    modes: ClassVar[tuple[str, ...]] = ("subspace", "fused")
     noisy: ClassVar[bool] = True
 
     def method(self, system: LinearSystem, backend: Backend) -> Method:
         return KernelReflectionMethod(self, system, self.encode(system, backend), backend)
+
+    def mode_for(self, encoding: Any, queries: int, columns: int, backend: Backend) -> str:
+        mode = super().mode_for(encoding, queries, columns, backend)
+        if mode == "circuit" and self.noise.depolarising:
+            problem = "kernel_reflection in mode 'circuit' is simulated without depolarising errors"
+            raise CombinationError("noise", problem, "Use mode='fused', or solver='qsvt'")
+        return mode
 
     def expected_success(self, system: LinearSystem) -> float | None:
         return 0.9 if system.expected_norm is not None else 0.5
@@ -60,6 +69,7 @@ class KernelReflectionMethod(Method):
             norms = backend.to_numpy(column_norms(system.rhs, backend))
             self.ratio = np.where(norms > 0, system.expected_norm / np.where(norms > 0, norms, 1.0), 1.0)
         self._rounds = 0
+        self._last: Run | None = None
         super().__init__(solver, system, encoding, backend)
 
     def _limits(self) -> tuple[float, float]:
@@ -91,9 +101,15 @@ class KernelReflectionMethod(Method):
         return runs * self.probe().degree, runs
 
     def resources(self) -> dict[str, Any]:
+        """Degree and kappa, and what the gate program of the last round is made of (of its first column)."""
         epsilon, _ = self.split()
         polynomial = self.polynomial(epsilon)
-        return {"degree": polynomial.degree, "kappa_on_grid": polynomial.kappa}
+        resources: dict[str, Any] = {"degree": polynomial.degree, "kappa_on_grid": polynomial.kappa}
+        if self.mode == "circuit" and self._last is not None:
+            one = self._last.encoding.column(0)
+            program = qsvt_circuit(one.circuit(), one.system_qubits, self._last.phases, one.excluded)
+            resources["gates"] = count(program)
+        return resources
 
     def round(self, x: Any, residual: Any, epsilon: float) -> Generator[Program, Outcome, Round]:
         xp, backend = self.backend.xp, self.backend
@@ -105,7 +121,8 @@ class KernelReflectionMethod(Method):
         ratio = backend.asarray(self._clipped(self.ratio))
         polynomial = self.polynomial(epsilon)
         phases = phases_for(polynomial)
-        outcome = yield self._run(direction, ratio, phases)
+        self._last = self._run(direction, ratio, phases)
+        outcome = yield self._last
         gain = phases.sup_norm / phases.scale
         out = outcome.amplitudes
         # rounding may take q out of (0, 1) where the guess is far off
@@ -168,7 +185,11 @@ class KernelReflectionMethod(Method):
 
 
 class KernelOf(Coordinates):
-    """Q H'/alpha for an encoding of H': the right projector is T T^t and the left one T Q T^t, without an ancilla."""
+    """Q H'/alpha for an encoding of H': the right projector is T T^t and the left one T Q T^t, without an ancilla.
+
+    As gates: the phase of the left projector is that of the right one, and its opposite on the state b', between a
+    preparation of b' and its inverse. Columns have each their own t and b', and so their own circuits.
+    """
 
     name = "kernel reflection"
     symmetric = False
@@ -177,8 +198,33 @@ class KernelOf(Coordinates):
         xp = backend.xp
         self.encoded, self.operator, self.alpha = inner, inner.operator, inner.alpha
         self.system_qubits, self.ancilla_qubits, self.epsilon = inner.system_qubits, inner.ancilla_qubits, inner.epsilon
-        self.register_size = inner.register_size
-        self._b = xp.concatenate([direction, xp.ones((1, direction.shape[1]))]) / math.sqrt(2)
+        self.register_size, self.backend = inner.register_size, backend
+        self.same_for_all, self.gate_bytes = direction.shape[1] == 1, 16.0 * 4**self.system_qubits
+        # a column without b gets a projector, too: b' is the last unit vector
+        self._direction = direction
+        b = xp.concatenate([direction, xp.ones((1, direction.shape[1]))])
+        self._b = b / xp.sqrt((b * b).sum(axis=0))
+
+    @property
+    def places(self) -> Any:
+        return self.encoded.places
+
+    def column(self, k: int) -> KernelOf:
+        return self if self.same_for_all else KernelOf(self.encoded.column(k), self._direction[:, [k]], self.backend)
+
+    def circuit(self) -> Circuit:
+        """That of H'."""
+        program: Circuit = self.encoded.circuit()
+        return program
+
+    @property
+    def excluded(self) -> Circuit:
+        """One reflection that takes |0> to |b'>."""
+        amplitude = np.zeros(1 << self.system_qubits)
+        amplitude[self.places] = self.backend.to_numpy(self._b)[:, 0]
+        program = Circuit(self.system_qubits)
+        program.prepare(amplitude, range(self.system_qubits))
+        return program
 
     def _project(self, v: Any) -> Any:
         return v - self._b * (self._b * v).sum(axis=0)

@@ -228,7 +228,7 @@ def test_options_that_do_not_exist_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="subspace, fused, circuit"):
         make_solver("kernel_reflection", mode="exact")
     with pytest.raises(CombinationError, match="'subspace' or 'fused'"):
-        make_solver("kernel_reflection", mode="circuit")
+        make_solver("hhl", mode="circuit")
 
 
 # square, rectangular
