@@ -1,0 +1,217 @@
+"""Every gate as a matrix-product operator over a contiguous range of qubits, and products of such operators.
+
+A gate under controls is 1 + P x (U - 1), P the projector on the control values: bond 2 over controls, where U acts on
+one qubit. A constant adder is a chain of carries, bond 2. Qubits between those of a gate pass the bond on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..circuit import Gate, PermutationGate, ShiftGate
+from ..errors import NotEnoughMemoryError
+from .operators import MatrixProductOperator
+
+MOST_BOND = 1024
+"""Of the operator of a permutation: where more are needed, its structure is none that a chain can use."""
+
+
+@dataclass(frozen=True)
+class LocalOperator:
+    """A matrix-product operator on the qubits first, first + 1, ..., in the place of a gate."""
+
+    operator: MatrixProductOperator
+    first: int
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.operator) - 1
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        return tuple(range(self.first, self.last + 1))
+
+    @property
+    def work(self) -> float:
+        """What an application costs, up to a factor that is the state's: the cube of the bond, summed over sites."""
+        return sum((w.shape[0] * w.shape[3]) ** 1.5 for w in self.operator.tensors)
+
+    def spread_over(self, first: int, last: int) -> MatrixProductOperator:
+        """The operator on a wider range, identities on the other qubits."""
+        unity = [np.eye(2).reshape(1, 2, 2, 1)]
+        return MatrixProductOperator(
+            unity * (self.first - first) + [*self.operator.tensors] + unity * (last - self.last)
+        )
+
+    def then(self, following: LocalOperator) -> LocalOperator:
+        """First this, then `following`, as one operator on the range of both, on its smallest bonds."""
+        first, last = min(self.first, following.first), max(self.last, following.last)
+        product = following.spread_over(first, last) @ self.spread_over(first, last)
+        return LocalOperator(product.compressed()[0], first)
+
+
+def gate_operator(gate: Gate | LocalOperator) -> LocalOperator:
+    """The gate as an operator on the qubits from its lowest to its highest, exact up to rounding.
+
+    Raises NotEnoughMemoryError for a permutation whose bonds exceed 1024.
+    """
+    if isinstance(gate, LocalOperator):
+        return gate
+    if isinstance(gate, ShiftGate):
+        if list(gate.targets) != sorted(gate.targets):  # carries go along the chain only where its qubits are in order
+            return fused([gate_operator(part) for part in gate.elementary()] or [identity_on(gate.qubits)])
+        operator = MatrixProductOperator.shift(len(gate.targets), gate.amount)
+        return _controlled(dict(zip(gate.targets, operator.tensors, strict=True)), gate.controls, gate.control_values)
+    if isinstance(gate, PermutationGate):
+        return _passing(_of_permutation(gate))
+    order = [gate.targets.index(q) for q in sorted(gate.targets)]
+    operator = MatrixProductOperator.from_matrix(_reordered(gate.matrix, order), [2] * len(order))
+    return _controlled(
+        dict(zip(sorted(gate.targets), operator.tensors, strict=True)), gate.controls, gate.control_values
+    )
+
+
+def identity_on(qubits: Sequence[int]) -> LocalOperator:
+    first, last = min(qubits), max(qubits)
+    return LocalOperator(MatrixProductOperator.identity([2] * (last - first + 1)), first)
+
+
+def fused(operators: Iterable[LocalOperator]) -> LocalOperator:
+    """The product of all, the first acting first."""
+    first, *others = operators
+    for operator in others:
+        first = first.then(operator)
+    return first
+
+
+def fuse_where_cheaper(gates: Iterable[Any]) -> list[LocalOperator]:
+    """Fewer operators that do the same: two become one where that takes no more work than both.
+
+    An operator goes back to the nearest one that it can be multiplied with, past those on other qubits.
+    """
+    result: list[LocalOperator] = []
+    for gate in gates:
+        operator = gate_operator(gate)
+        for place in range(len(result) - 1, -1, -1):
+            both = cheaper_product(result[place], operator)
+            if both is not None:
+                result[place] = both
+                break
+            if result[place].first <= operator.last and operator.first <= result[place].last:
+                result.append(operator)
+                break
+        else:
+            result.append(operator)
+    return result
+
+
+def cheaper_product(first: LocalOperator, second: LocalOperator) -> LocalOperator | None:
+    """Both as one operator where that takes no more work than both, else None."""
+    if first.first > second.last + 1 or second.first > first.last + 1:
+        return None  # a gap between them
+    both = first.then(second)
+    return both if both.work <= first.work + second.work else None
+
+
+def _passing(tensors: Mapping[int, np.ndarray]) -> LocalOperator:
+    """Site tensors by qubit as one operator: a qubit between them passes the bond on."""
+    first, last = min(tensors), max(tensors)
+    chain: list[np.ndarray] = []
+    for qubit in range(first, last + 1):
+        if qubit in tensors:
+            chain.append(tensors[qubit])
+        else:
+            bond = chain[-1].shape[3]
+            chain.append(np.einsum("lr,oi->loir", np.eye(bond), np.eye(2)))
+    return LocalOperator(MatrixProductOperator(chain), first)
+
+
+def _controlled(tensors: Mapping[int, np.ndarray], controls: Sequence[int], values: Sequence[int]) -> LocalOperator:
+    """U by its site tensors, where every control has its value: 1 + P x (U - 1)."""
+    if not controls:
+        return _passing(tensors)
+    projectors = {q: np.diag([1.0 - v, float(v)]).reshape(1, 2, 2, 1) for q, v in zip(controls, values, strict=True)}
+    unity = {q: np.eye(2).reshape(1, 2, 2, 1) for q in tensors}
+    under, without = _between(tensors, projectors), _between(unity, projectors)
+    qubits = [*tensors, *controls]
+    whole = identity_on(qubits).operator + under.operator - without.operator
+    return LocalOperator(whole.compressed()[0], min(qubits))
+
+
+def _between(tensors: Mapping[int, np.ndarray], projectors: Mapping[int, np.ndarray]) -> LocalOperator:
+    """The product of U and P on different qubits; a projector between sites of U passes the bond of U on."""
+    low, high = min(tensors), max(tensors)
+    ordered = sorted(tensors)
+    placed = dict(tensors)
+    for qubit, projector in projectors.items():
+        bond = 1 if not low < qubit < high else tensors[max(q for q in ordered if q < qubit)].shape[3]
+        placed[qubit] = np.einsum("lr,oi->loir", np.eye(bond), projector[0, :, :, 0])
+    return _passing(placed)
+
+
+def _reordered(matrix: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """The matrix with its index bits in another order: new bit k is old bit order[k]."""
+    n = len(order)
+    axes = [n - 1 - order[n - 1 - a] for a in range(n)]
+    legs = matrix.reshape((2,) * (2 * n)).transpose([*axes, *(n + a for a in axes)])
+    return legs.reshape(matrix.shape)
+
+
+def _of_permutation(gate: PermutationGate) -> dict[int, np.ndarray]:
+    """Site tensors of new[i] = diagonal[i] old[permutation[i]], from its nonzeros alone.
+
+    Site after site, nonzeros with the same (bond, out, in) are a group; groups that are multiples of each other are
+    one value of the next bond: a minimal automaton, whose bonds singular values then reduce.
+    """
+    ordered = sorted(gate.targets)
+    places = [ordered.index(q) for q in gate.targets]
+    index = np.arange(1 << len(ordered))
+    old = index if gate.permutation is None else gate.permutation
+    value = np.ones(len(index)) if gate.diagonal is None else gate.diagonal
+    if np.iscomplexobj(value) and not value.imag.any():
+        value = value.real
+    out, into, bond = _moved_bits(index, places), _moved_bits(old, places), np.zeros_like(index)
+    tensors = {}
+    width = 1
+    for qubit in ordered:
+        group = (bond * 2 + (out & 1)) * 2 + (into & 1)
+        out, into = out >> 1, into >> 1
+        sequence = np.lexsort((into, out, group))
+        group, out, into, value = group[sequence], out[sequence], into[sequence], value[sequence]
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        ends = np.append(starts[1:], len(group))
+        known: dict[bytes, int] = {}
+        entries, kept = [], []
+        for a, b in zip(starts, ends, strict=True):
+            content = value[a:b] / value[a]
+            key = out[a:b].tobytes() + into[a:b].tobytes() + (np.round(content, 14) + 0.0).tobytes()
+            if key not in known:
+                known[key] = len(known)
+                kept.append((a, b, content))
+            entries.append((group[a], known[key], value[a]))
+        if len(known) > MOST_BOND:
+            raise NotEnoughMemoryError(
+                "backend",
+                f"gate {gate.label!r} on {len(ordered)} qubits needs a bond of at least {len(known)}",
+                f"At most {MOST_BOND} is built; use backend='cpu', or an encoding made of shifts",
+            )
+        tensor = np.zeros((width * 4, len(known)), dtype=value.dtype)
+        for row, column, factor in entries:
+            tensor[row, column] = factor
+        tensors[qubit] = tensor.reshape(width, 2, 2, len(known))
+        bond = np.repeat(np.arange(len(kept)), [b - a for a, b, _ in kept])
+        out = np.concatenate([out[a:b] for a, b, _ in kept])
+        into = np.concatenate([into[a:b] for a, b, _ in kept])
+        value = np.concatenate([content for *_, content in kept])
+        width = len(known)
+    small, _ = MatrixProductOperator([tensors[q] for q in ordered]).compressed()
+    return dict(zip(ordered, small.tensors, strict=True))
+
+
+def _moved_bits(index: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """Bit k of every index at bit places[k]."""
+    return sum(((index >> k & 1) << place for k, place in enumerate(places)), np.zeros_like(index))

@@ -1,0 +1,89 @@
+"""Gates as matrix-product operators against the state vector that applies them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qnewton_gpu.backends.cpu import apply_gate
+from qnewton_gpu.circuit import MatrixGate, PermutationGate, ShiftGate
+from qnewton_gpu.errors import NotEnoughMemoryError
+from qnewton_gpu.tensor_networks.gate_operators import fuse_where_cheaper, gate_operator
+
+QUBITS = 5
+fast = settings(max_examples=30, deadline=None)
+
+
+def unitary(rng: np.random.Generator, size: int) -> np.ndarray:
+    return np.linalg.qr(rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size)))[0]
+
+
+@st.composite
+def gates(draw):
+    """One gate of any kind on any of five qubits, in any order."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    qubits = draw(st.permutations(range(QUBITS)))
+    count = draw(st.integers(1, 3))
+    targets = tuple(qubits[:count])
+    controls = tuple(qubits[count : count + draw(st.integers(0, 2))])
+    values = tuple(draw(st.integers(0, 1)) for _ in controls)
+    kind = draw(st.sampled_from(["matrix", "permutation", "diagonal", "shift"]))
+    if kind == "matrix":
+        return MatrixGate("u", unitary(rng, 1 << count), targets, controls, values)
+    if kind == "shift":
+        if draw(st.booleans()):
+            targets = tuple(sorted(targets))
+        return ShiftGate("add", targets, draw(st.integers(-9, 9)), controls, values)
+    permutation = rng.permutation(1 << count) if kind == "permutation" or draw(st.booleans()) else None
+    diagonal = np.exp(1j * rng.normal(size=1 << count)) if kind == "diagonal" else None
+    return PermutationGate("p", targets, permutation, diagonal)
+
+
+def dense(operators) -> np.ndarray:
+    """Of operators on some of the qubits, on all of them, the first acting first."""
+    matrix = np.eye(1 << QUBITS)
+    for item in operators:
+        matrix = item.spread_over(0, QUBITS - 1).matrix() @ matrix
+    return matrix
+
+
+@fast
+@given(gates())
+def test_a_gate_is_its_operator(gate):
+    operator = gate_operator(gate)
+    assert operator.first == min(gate.qubits) and operator.last == max(gate.qubits)
+    assert np.abs(dense([operator]) - apply_gate(gate, np.eye(1 << QUBITS, dtype=complex))).max() < 1e-13
+
+
+@fast
+@given(st.lists(gates(), max_size=8))
+def test_fused_gates_do_the_same_with_no_more_work(program):
+    wanted = np.eye(1 << QUBITS, dtype=complex)
+    for gate in program:
+        wanted = apply_gate(gate, wanted)
+    fused = fuse_where_cheaper(program)
+    assert np.abs(dense(fused) - wanted).max() < 1e-12
+    assert sum(item.work for item in fused) <= sum(gate_operator(gate).work for gate in program) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("controls", [(), (0,), (39,), (3, 39), (0, 1, 38)])
+def test_bonds_stay_small(controls):
+    values = (1,) * len(controls)
+    x = MatrixGate("x", np.array([[0.0, 1.0], [1.0, 0.0]]), (20,), controls, values)
+    assert gate_operator(x).operator.bond_dimension == (2 if controls else 1)
+    shift = ShiftGate("add", tuple(range(5, 35)), 1, controls, values)
+    assert gate_operator(shift).operator.bond_dimension <= (3 if controls else 2)
+    assert gate_operator(shift).operator.dtype == np.float64
+
+
+def test_a_permutation_that_only_shifts_has_the_bond_of_a_shift():
+    gate = ShiftGate("add", tuple(range(10)), 333).table
+    assert gate_operator(gate).operator.bond_dimension == 2
+
+
+def test_a_permutation_without_structure_is_refused():
+    permutation = np.random.default_rng(0).permutation(1 << 13)
+    with pytest.raises(NotEnoughMemoryError, match="bond"):
+        gate_operator(PermutationGate("random", tuple(range(13)), permutation))
