@@ -157,7 +157,7 @@ class QNewton(torch.optim.Optimizer):
         return report
 
     def _solve(self, blocks: list[Block], theta: Tensor) -> tuple[Tensor, list[dict[str, Any]], bool, Schedule]:
-        """The direction, the log's records, whether every block is certified; all systems go to the scheduler at once."""
+        """The direction, the log's records, and whether every block is certified; all systems go side by side."""
         direction, logged, certified = torch.zeros_like(theta), [], True
         systems = [part.system for block in blocks for part in block.parts]
         for system in systems:
@@ -169,17 +169,18 @@ class QNewton(torch.optim.Optimizer):
         for block in blocks:
             of_block = [next(solved) for _ in block.parts]
             solutions = [solution for solution, _ in of_block]
-            for part, (solution, plan) in zip(block.parts, of_block, strict=True):
-                self._remember(part.system, solution)
-                logged.append(system_record(part, plan, solution))
-                if self.scheduler.is_cross_checked(self.steps_taken, part.system.name, solution):
-                    logged[-1]["cross_check"] = self.scheduler.compare_modes(part.system, solution)
             block.write_step(solutions, direction)
             certificate = block.certificate(solutions)
-            if len(solutions) > 1:  # else the system's own record says it
-                logged[-len(solutions) :] = [{**record, "block": certificate} for record in logged[-len(solutions) :]]
             met = certificate["relative_residual"] <= certificate["tolerance"]
             certified = certified and met and all(solution.solved for solution in solutions)
+            for part, (solution, plan) in zip(block.parts, of_block, strict=True):
+                self._remember(part.system, solution)
+                record = system_record(part, plan, solution)
+                if len(block.parts) > 1:  # else it is the system's own
+                    record["block"] = certificate
+                if self.scheduler.is_cross_checked(self.steps_taken, part.system.name, solution):
+                    record["cross_check"] = self.scheduler.compare_modes(part.system, solution)
+                logged.append(record)
         return direction, logged, certified, schedule
 
     def _expected_norm(self, system: LinearSystem) -> Any | None:

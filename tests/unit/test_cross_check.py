@@ -15,7 +15,7 @@ import torch
 from qnewton_gpu import CostModel, Hardware, LinearSystem, QNewton, Scheduler, SpectrumBounds, Status
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.cli import USAGE_ERROR, main
-from qnewton_gpu.cli.train import LARGEST_CROSS_CHECK, summary
+from qnewton_gpu.cli.run_text import LARGEST_CROSS_CHECK, summary
 from qnewton_gpu.encodings.walk import WalkEncoding
 from qnewton_gpu.errors import CombinationError, ParameterError
 from qnewton_gpu.operators import as_operator
