@@ -298,6 +298,8 @@ def test_a_dead_layer_still_has_a_definite_block(dead: str) -> None:
     G = G * {"outputs": 0, "both": 0, "outputs underflow": 1e-310}.get(dead, 1)
     layer = made_of(A, G)
     damped = torch.kron(*reversed(layer.damped(1e-2)))
+    ratio = {"inputs": 1e-8, "both": 1.0}.get(dead, 1e8)
+    assert layer.shifts(1e-2) == pytest.approx((0.1 * ratio, 0.1 / ratio), rel=1e-14)
     # what stands for a zero block is the damping itself, up to 1e-8 of the other factor
     torch.testing.assert_close(damped, 1e-2 * torch.eye(6, dtype=FP64), atol=1e-8, rtol=1e-6)
 
