@@ -26,7 +26,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench bench-solvers bench-peers roofline clean
+.PHONY: help install train test test-slow test-gpu check check-signatures record-signatures bench bench-solvers bench-tensornet bench-peers roofline clean
 
 help:  ## list the targets
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3]'
@@ -66,6 +66,9 @@ bench-peers: $(VENV)/.installed $(PEER_VENVS)  ## qulacs, lightning, Aer, Qrisp,
 
 bench-solvers: $(VENV)/.installed  ## every solver and encoding against its prediction; gram against walk; warm norms
 	$(BIN)/python benchmarks/bench_solvers.py $(ARGS)
+
+bench-tensornet: $(VENV)/.installed  ## screened Poisson beyond any state vector; ARGS="--quick" in a minute
+	$(BIN)/python benchmarks/bench_tensornet.py $(ARGS)
 
 roofline: $(if $(NEEDS_VENV),$(VENV)/.installed)  ## time the kernels on a GPU; BIN_PYTHON=python3 on a node without .venv
 	$(ON_GPU) profiling/roofline.py $(ARGS)

@@ -61,7 +61,7 @@ class Case:
 
 
 def cases(qubits: int, kappa: float) -> Iterator[Case]:
-    """1-D: a point source, a constant, three sine modes of low, middle, high frequency; 2-D: three products of sines."""
+    """1-D: a point source, a constant, sine modes of low, middle and high frequency; 2-D: three products of sines."""
     size = 1 << qubits
     random = np.random.default_rng(qubits).integers(0, size, SAMPLES, dtype=np.int64)
     walls = np.array([0, 1, 2, size - 3, size - 2, size - 1])
@@ -140,7 +140,7 @@ def explain(options: argparse.Namespace) -> str:
     free = size_of(select_backend("cpu").available_bytes())
     return f"""# Screened Poisson beyond any state vector
 
-Made by `python benchmarks/bench_tensornet.py`, {machine()}. H = c I - sum of the shifts by one point along each axis,
+Made by `make bench-tensornet`, {machine()}. H = c I - sum of the shifts by one point along each axis,
 Dirichlet walls, c such that kappa(H) is as stated; QSVT to the relative residual {options.tolerance:g} on
 matrix-product states of bond dimension at most {options.bond}, encoding `toeplitz`. `bond` is the largest that the
 register reached, `truncation` the sum of the 2-norms dropped from it, `memory` what it took at most. `entry error` is

@@ -24,6 +24,8 @@ _NAMES = {
     "BlockEncoding": "encodings.base",
     "GramOperator": "operators",
     "KroneckerOperator": "operators",
+    "ToeplitzOperator": "operators",
+    "screened_poisson": "operators",
     "CostModel": "costs.model",
     "Hardware": "costs.hardware",
     "ClassicalMachine": "costs.machine",
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from .encodings.base import BlockEncoding
     from .linear_solve import solve
     from .noise import Noise
-    from .operators import GramOperator, KroneckerOperator
+    from .operators import GramOperator, KroneckerOperator, ToeplitzOperator, screened_poisson
     from .optimizer import QNewton, StepReport
     from .planning.break_even import break_even_map
     from .planning.estimate import estimate
