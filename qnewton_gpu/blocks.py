@@ -108,7 +108,8 @@ class KroneckerBlock(Block):
         xp, W = self.backend.xp, self.gradient
         norm = float(xp.linalg.norm(W)) or 1.0
         residual = float(xp.linalg.norm((outputs * self.singular_values) @ inputs.T - W)) / norm
-        return {"relative_residual": residual, "tolerance": self.tolerance, "rank": len(self.singular_values)}
+        rank = len(self.singular_values)
+        return {"size": W.size, "rank": rank, "relative_residual": residual, "tolerance": self.tolerance}
 
 
 def factor_tolerance(tolerance: float, shape: tuple[int, int]) -> float:
