@@ -10,7 +10,7 @@ from .log import TARGET_ACCURACY, RunLog, number
 from .style import plural, solver_badge
 from .tables import PROJECTED, SIMULATED, count, figure_of
 
-CURVATURES = {"ggn": "Gauss-Newton", "hessian": "Hessian", "fisher": "empirical Fisher"}
+CURVATURES = {"ggn": "Gauss-Newton", "hessian": "Hessian", "fisher": "empirical Fisher", "kfac": "K-FAC"}
 
 
 def header(log: RunLog, title: str) -> str:
