@@ -135,3 +135,33 @@ def test_training_on_gates_equals_training_in_the_subspace() -> None:
         assert (a["mode"], b["mode"]) == ("circuit", "subspace") and a["queries"] == b["queries"] > 0
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-9)
         assert a["success_probability"] == pytest.approx(b["success_probability"], rel=1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
+def test_kfac_through_quantum_factors_trains_as_through_cholesky(tolerance: float) -> None:
+    """The curves differ by less than the tolerance of a layer's step; every factor goes to a circuit."""
+    options = {"curvature": "kfac", "tolerance": tolerance, "steps": 8}
+    quantum, classical = run(solver="qsvt", **options), run(solver="cholesky", **options)
+    assert set(solvers(quantum)) == {"qsvt"} and set(solvers(classical)) == {"cholesky"}
+    for one, two in zip(quantum, classical, strict=True):
+        assert one["accepted"] and one["loss"] == pytest.approx(two["loss"], rel=tolerance)
+        assert one["damping"] == two["damping"] and abs(one["accuracy"] - two["accuracy"]) < 0.006  # 2 of 360
+        assert all(s["block"]["relative_residual"] <= tolerance for s in one["systems"])
+    assert steps_to_97(quantum) == steps_to_97(classical) <= 8
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_kfac_through_quantum_factors_reaches_97_percent(seed: int) -> None:
+    assert steps_to_97(run(curvature="kfac", solver="qsvt", seed=seed)) <= 9
+
+
+@pytest.mark.parametrize("encoding", ["dilation", "matching"])
+def test_kfac_on_gates_equals_kfac_in_the_subspace(encoding: str) -> None:
+    """The factors of every layer as gate programs, all columns of a gradient side by side."""
+    options = {"curvature": "kfac", "hidden": (3,), "solver": "qsvt", "encoding": encoding, "steps": 2}
+    gates, subspace = run(mode="circuit", **options), run(mode="subspace", **options)
+    for one, two in zip(gates, subspace, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-9)
+        for a, b in zip(one["systems"], two["systems"], strict=True):
+            assert (a["mode"], b["mode"]) == ("circuit", "subspace") and a["queries"] == b["queries"] > 0
+            assert a["success_probability"] == pytest.approx(b["success_probability"], rel=1e-9)
