@@ -24,6 +24,14 @@ class StateVector(Protocol):
         """(2^n, k)."""
         ...
 
+    def lowest(self, size: int) -> Any:
+        """The first `size` amplitudes, (size, k): of registers whose qubits above these are all found in |0>."""
+        ...
+
+    def norms(self) -> Any:
+        """The norm of each register, (k,)."""
+        ...
+
     def apply(self, gate: Gate) -> None: ...
 
     def run(self, gates: Iterable[Any]) -> None:
@@ -70,6 +78,8 @@ class Backend(Protocol):
     xp: ModuleType
     torch_device: Any
     """Where a model and its data have to be for their tensors to cross without a copy."""
+    modes: tuple[str, ...]
+    """How circuits can be simulated here, see simulation.py."""
     register_bytes: tuple[int, int]
     """Taken by a whole register for each amplitude: by each column, and once for the tables."""
     register_kernels: tuple[str, ...]

@@ -21,6 +21,7 @@ class CpuBackend:
 
     name = "cpu"
     xp = np
+    modes: tuple[str, ...] = ("subspace", "fused", "circuit")
     register_bytes = (48, 48)
     register_kernels: tuple[str, ...] = ()  # no mode but subspace is worth its time on a CPU, unless it is asked for
     register_bytes_per_second = 0.0
@@ -123,6 +124,12 @@ class NumpyStateVector:
     def run(self, gates: Iterable[Any]) -> None:
         for gate in merge_conjugations(gates):
             self.apply(gate)
+
+    def lowest(self, size: int) -> np.ndarray:
+        return self.amplitudes[:size]
+
+    def norms(self) -> np.ndarray:
+        return np.sqrt(self.probability(()))
 
     def _where_zero(self, qubits: Iterable[int]) -> np.ndarray:
         mask = sum(1 << q for q in qubits)

@@ -18,6 +18,10 @@ from ..circuit import MatrixGate, PermutationGate, ShiftGate
 
 MOST_TARGETS = 5
 """Of a dense matrix: cuStateVec applies those up to here at the speed of its memory."""
+MOST_QUBITS = 16
+MOST_CHANGED = 5
+MOST_SIZE = 1 << 16
+"""Of an operand of a tensor network: qubits, those of them that it changes, and entries."""
 MOST_ENTRIES = 2
 """In a row of a sparse product: as many as a reflection on one qubit has."""
 ROUNDING = 4 * np.finfo(float).eps
@@ -99,6 +103,23 @@ def sparse_product(first: Any, second: Any) -> Any:
     if most > MOST_ENTRIES:
         return None
     return _permutation(matrix, union) if most == 1 else SparseGate("fused", matrix, union)
+
+
+def tensor_product(first: Any, second: Any) -> Any:
+    """Gates whose product is one small operand of a tensor network, in which a qubit that is only read has one axis."""
+    union = _union(first, second)
+    if len(union) > MOST_QUBITS:
+        return None
+    matrix = _sparse(second, union) @ _sparse(first, union)
+    matrix.data[abs(matrix.data) <= ROUNDING] = 0
+    matrix.eliminate_zeros()
+    coordinates = matrix.tocoo()
+    changed = int(np.bitwise_or.reduce(coordinates.row ^ coordinates.col, initial=0)).bit_count()
+    if changed > MOST_CHANGED or 1 << (len(union) + changed) > MOST_SIZE:
+        return None
+    if abs(matrix.data.imag).max() <= ROUNDING:
+        matrix.data = matrix.data.real.copy()
+    return SparseGate("fused", matrix, union)
 
 
 def merge_conjugations(gates: Iterable[Any]) -> Iterator[Any]:

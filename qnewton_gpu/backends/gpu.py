@@ -49,6 +49,7 @@ class GpuBackend:
     """One GPU, by its index. Raises BackendUnavailableError where CuPy, torch's CUDA or the device is missing."""
 
     name = "gpu"
+    modes: tuple[str, ...] = ("subspace", "fused", "circuit")
     register_bytes = (56, 16)
     register_kernels = ("walk", "matching", "gram")
     register_bytes_per_second = 1e12  # below an A100: with the GPUs this is built for, a budget of seconds is a bound

@@ -44,6 +44,12 @@ class CuStateVector:
     def _state(self) -> tuple[int, int, int]:
         return self._planes.data.ptr, CUDA_C_64F, self._bits
 
+    def lowest(self, size: int) -> Any:
+        return self._planes[: self.columns, :size].T
+
+    def norms(self) -> Any:
+        return self.backend.xp.sqrt(self.probability(()))
+
     def apply(self, gate: Gate) -> None:
         if isinstance(gate, ShiftGate):
             gate = gate.table

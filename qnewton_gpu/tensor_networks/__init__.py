@@ -1,1 +1,6 @@
 """Gate programs as tensor networks: one description, made of arrays and index numbers, for every engine."""
+
+from .network import Operand, TensorNetwork
+from .programs import CircuitNetwork
+
+__all__ = ["CircuitNetwork", "Operand", "TensorNetwork"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,6 +68,9 @@ class TensorNetwork:
             if len(operand.shape) != len(indices):
                 problem = f"an operand of shape {operand.shape} has indices {indices}"
                 raise ShapeError("indices", problem, "Give each axis one index")
+            if len(set(indices)) != len(indices):
+                problem = f"{indices} names an index twice in one operand"
+                raise ShapeError("indices", problem, "Take the diagonal of that operand first")
             for index, extent in zip(indices, operand.shape, strict=True):
                 if extents.setdefault(index, extent) != extent:
                     problem = f"index {index} has extent {extents[index]} and {extent}"
@@ -86,10 +89,10 @@ class TensorNetwork:
         own = sum(operand.size for operand in self.operands if operand.key is None)
         return ENTRY_BYTES * (own + sum(shared.values()))
 
-    def arrays(self) -> list[np.ndarray]:
-        """Every operand as its array; operands with equal keys are one and the same array."""
-        made: dict[Hashable, np.ndarray] = {}
-        return [_made(operand, made) for operand in self.operands]
+    def arrays(self, replacements: Mapping[int, Any] | None = None) -> list[Any]:
+        """Every operand as its array, or what replaces it; operands with equal keys are one and the same array."""
+        given, made = replacements or {}, dict[Hashable, np.ndarray]()
+        return [given[place] if place in given else _made(operand, made) for place, operand in enumerate(self.operands)]
 
     def interleaved(self, arrays: Sequence[Any] | None = None) -> list[Any]:
         """array0, indices0, array1, indices1, ..., output: what numpy.einsum and its relatives take.

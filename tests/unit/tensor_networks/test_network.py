@@ -37,6 +37,7 @@ def test_replaced_arrays_stand_in_the_interleaved_form() -> None:
     ("shapes", "indices", "output"),
     [
         (((2,), (3,)), ((0,), (0,)), ()),  # two extents
+        (((2, 2),), ((0, 0),), ()),  # a trace within one operand
         (((2, 2),), ((0,),), ()),  # an axis without index
         (((2,),), ((0,), (1,)), ()),  # an operand too few
         (((2,),), ((0,),), (1,)),  # an output index that is nowhere

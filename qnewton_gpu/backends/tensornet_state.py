@@ -1,0 +1,146 @@
+"""The StateVector of a tensor network: gates are collected, and only what is asked for is contracted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..circuit import Gate, ShiftGate
+from ..tensor_networks.network import TensorNetwork
+from ..tensor_networks.programs import CircuitNetwork
+from .gate_fusion import fuse, tensor_product
+
+if TYPE_CHECKING:
+    from .tensornet import TensornetBackend
+
+SMALL_SHIFT = 6
+"""Qubits of an adder up to which a block multiplies its table with other gates."""
+SAMPLED_AT_ONCE = 12
+"""Qubits whose joint distribution is contracted at once."""
+WHOLE = 3.0
+"""All amplitudes are contracted where that costs less than this many times the amplitudes asked for: the norm, which
+is wanted next, costs at least twice as much."""
+
+
+class TensorNetworkState:
+    """k registers as the tensor network of what was done to them; nothing of size 2^num_qubits unless it is asked for.
+
+    Raises NotEnoughMemoryError from whatever contracts, before an array is made, with what would fit.
+    """
+
+    def __init__(self, backend: TensornetBackend, start: Any, num_qubits: int) -> None:
+        self.backend, self.num_qubits, self.columns = backend, num_qubits, start.shape[1]
+        self.network = CircuitNetwork(num_qubits, backend.to_numpy(start))
+        self._scale = backend.xp.ones(self.columns)
+        self._all: Any = None
+
+    def apply(self, gate: Gate) -> None:
+        self.network.apply(gate)
+        self._all = None
+
+    def run(self, gates: Iterable[Any]) -> None:
+        for gate in gates:
+            self.apply(gate)
+
+    def fuse(self, gates: Iterable[Any]) -> list[Any]:
+        """Gates multiplied while operands stay small; long adders stay what they are."""
+        fused: list[Any] = []
+        segment: list[Any] = []
+        for gate in gates:
+            if isinstance(gate, ShiftGate) and len(gate.qubits) > SMALL_SHIFT:
+                fused += [*fuse(segment, tensor_product), gate]
+                segment = []
+            else:
+                segment.append(gate)
+        return fused + fuse(segment, tensor_product)
+
+    @property
+    def amplitudes(self) -> Any:
+        if self._all is None:
+            self._all = self._contract(self.network.amplitudes(), 1 << self.num_qubits)
+        return self._scale * self._all
+
+    def lowest(self, size: int) -> Any:
+        qubits = range(max(size - 1, 0).bit_length())
+        wanted = self.network.amplitudes(qubits, dict.fromkeys(range(len(qubits), self.num_qubits), 0))
+        if self._all is None and self._whole_is_cheap(wanted):
+            return self.amplitudes[:size]
+        if self._all is not None:
+            return self._scale * self._all[:size]
+        return self._scale * self._contract(wanted, 1 << len(qubits))[:size]
+
+    def norms(self) -> Any:
+        return self.backend.xp.sqrt(self.probability(()))
+
+    def _whole_is_cheap(self, wanted: TensorNetwork) -> bool:
+        part, whole = self.backend.path(wanted), self.backend.path(self.network.amplitudes())
+        return whole.bytes <= self.backend.available_bytes() and whole.flops <= WHOLE * part.flops
+
+    def probability(self, qubits: Iterable[int]) -> Any:
+        zeros = list(qubits)
+        if self._all is not None:
+            xp, mask = self.backend.xp, sum(1 << q for q in zeros)
+            kept = self._all[(xp.arange(1 << self.num_qubits) & mask) == 0] if mask else self._all
+            squares = (kept.real**2 + kept.imag**2).sum(axis=0)
+        else:
+            network = self.network.marginal([], dict.fromkeys(zeros, 0)) if zeros else self.network.norm()
+            squares = self._contract(network, 1)[0].real
+        return self._scale**2 * squares
+
+    def postselect(self, qubits: Iterable[int]) -> Any:
+        zeros = list(qubits)
+        probability = self.probability(zeros)
+        for qubit in zeros:
+            self.network.project(qubit, 0)
+        self._scale = self._scale / self.backend.xp.sqrt(self.backend.xp.where(probability > 0, probability, 1.0))
+        self._all = None
+        return probability
+
+    def sample(self, shots: int, seed: int, column: int = 0) -> np.ndarray:
+        """By conditional distributions from the most significant qubits down: what a state vector draws for a seed."""
+        drawn = np.random.default_rng(seed).random(shots)
+        groups: list[range] = []
+        top = self.num_qubits
+        while top:
+            groups.append(range(max(top - SAMPLED_AT_ONCE, 0), top))
+            top = groups[-1].start
+        found = np.zeros(shots, dtype=np.int64)
+        self._descend(groups, {}, np.arange(shots), drawn, found, column)
+        return found
+
+    def _descend(
+        self,
+        groups: list[range],
+        fixed: dict[int, int],
+        runs: np.ndarray,
+        drawn: np.ndarray,
+        found: np.ndarray,
+        column: int,
+    ) -> None:
+        """Draw the first group for these runs, then the other groups for the runs that found the same."""
+        if not groups:
+            return
+        group, *others = groups
+        joint = self.backend.to_numpy(self._contract(self.network.marginal(group, fixed), 1 << len(group)))
+        cumulative = np.cumsum(np.maximum(joint[:, column].real, 0.0))
+        cumulative /= cumulative[-1]
+        value = np.minimum(np.searchsorted(cumulative, drawn[runs], side="right"), len(cumulative) - 1)
+        found[runs] += value << group.start
+        below = np.where(value > 0, cumulative[value - 1], 0.0)
+        drawn[runs] = (drawn[runs] - below) / (cumulative[value] - below)
+        for v in np.unique(value):
+            bits = {q: int(v) >> place & 1 for place, q in enumerate(group)}
+            self._descend(others, {**fixed, **bits}, runs[value == v], drawn, found, column)
+
+    def _contract(self, network: TensorNetwork, rows: int) -> Any:
+        """The result as (rows, k)."""
+        cost, free = self.backend.path(network), self.backend.available_bytes()
+        fitting = max(self.num_qubits - math.ceil(math.log2(max(cost.bytes / max(free, 1), 1))), 0)
+        remedy = (
+            f"About {fitting} of its {self.num_qubits} qubits would fit, fewer columns than {self.columns} need less, "
+            'and backend="tensornet:64" keeps matrix-product states of bond dimension at most 64 instead'
+        )
+        return self.backend.contract(network, remedy).reshape(rows, self.columns)
