@@ -32,6 +32,7 @@ _NAMES = {
     "calibrate": "costs.calibration",
     "stated_system": "planning.stated",
     "estimate": "planning.estimate",
+    "simulators": "planning.simulators",
     "break_even_map": "planning.break_even",
     "condition": "conditioning.condition",
     "RegisterBudget": "simulation",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .optimizer import QNewton, StepReport
     from .planning.break_even import break_even_map
     from .planning.estimate import estimate
+    from .planning.simulators import simulators
     from .planning.stated import stated_system
     from .polynomials.inverse import inverse_polynomial
     from .polynomials.phases import phase_factors

@@ -11,10 +11,14 @@ from .machines import ENCODING_HELP, add_machine_arguments, cost_model_from
 
 if TYPE_CHECKING:
     from ..planning.estimate import Estimate
+    from ..planning.simulator_rates import SimulatorRates
+    from ..planning.simulators import Simulator
     from ..solvers import LinearSystem
 
 STATED = {"size": 1024, "kappa": 100.0, "row_nonzeros": 8, "alpha": 1.0}
 """Defaults of a stated system."""
+MOST_QUBITS = 49
+"""Of a grid: the number of its points is exact in FP64, and so is what is predicted from it."""
 LARGEST_PROGRAM = 12
 """Ancilla qubits of a gate program that is still made to count its T gates: preparing them takes 8 4^n bytes."""
 
@@ -26,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--kappa", type=float, default=None, help="condition number of a stated system (100)")
     add("--row-nonzeros", type=int, default=None, metavar="D", help="entries a row of a stated system (8); N: dense")
     add("--alpha", type=float, default=None, help="norm of the block encoding over ||H|| of a stated system (1)")
+    add("--poisson", default=None, metavar="N1,N2", help="screened Poisson on 2^N1 x 2^N2 points, of --kappa (100)")
     add("--tolerance", type=float, default=1e-2, help="relative residual")
     add("--encoding", default="auto", help=f"of MATRIX: {ENCODING_HELP}")
+    add("--bond-dimension", type=int, default=None, metavar="CHI", help="of simulation by matrix-product states")
     add("--factors", action="store_true", help="show the factors of every cost, too")
     add("--json", type=Path, default=None, metavar="FILE", help="write all numbers there; - for standard output")
     add_machine_arguments(parser)
@@ -43,17 +49,31 @@ def run(options: argparse.Namespace) -> int:
     if options.json and not to_standard_output:
         check_writable(options.json, "--json")
     model = cost_model_from(options)
-    known, system = _of_matrix(options) if options.matrix else _of_stated(options)
+    known, system = _system(options)
+    found = simulations(system, options)
     estimates = estimate_all(system, model, options.encoding)
     encodings = encoding_costs(system, options.tolerance) if options.matrix else []
     if options.json:
-        text = to_json(as_data(known, estimates, encodings), indent=1)
+        text = to_json(as_data(known, estimates, encodings, found), indent=1)
         if to_standard_output:
             print(text)
             return 0
         options.json.write_text(text + "\n", encoding="utf-8")
-    print(page(known, estimates, encodings, model, options.factors))
+    print(page(known, estimates, encodings, found, model, options.factors))
     return 0
+
+
+def _system(options: argparse.Namespace) -> tuple[dict[str, Any], LinearSystem]:
+    """What is known, and the system: of MATRIX, of a grid, or stated."""
+    from ..errors import CombinationError
+
+    if options.poisson is None:
+        return _of_matrix(options) if options.matrix else _of_stated(options)
+    others = [flag for flag in ("--size", "--row-nonzeros", "--alpha") if getattr(options, flag[2:].replace("-", "_"))]
+    if options.matrix or others:
+        problem = "states a system of its own"
+        raise CombinationError("--poisson", problem, f"Leave it or {', '.join(others) or 'MATRIX'} out")
+    return _of_poisson(options)
 
 
 def _of_matrix(options: argparse.Namespace) -> tuple[dict[str, Any], LinearSystem]:
@@ -104,6 +124,46 @@ def _of_stated(options: argparse.Namespace) -> tuple[dict[str, Any], LinearSyste
     return known, stated_system(**stated, tolerance=options.tolerance)
 
 
+def _of_poisson(options: argparse.Namespace) -> tuple[dict[str, Any], LinearSystem]:
+    import numpy as np
+
+    from ..conditioning import estimate_spectrum
+    from ..errors import ParameterError
+    from ..operators import screened_poisson
+    from ..planning.stated import check_tolerance
+    from ..solvers import LinearSystem
+
+    try:
+        axes = [int(part) for part in options.poisson.split(",")]
+    except ValueError:
+        problem, remedy = f"{options.poisson!r} are no qubits of axes", "Give integers between commas, such as 20,20"
+        raise ParameterError("--poisson", problem, remedy) from None
+    if not 0 < sum(axes) <= MOST_QUBITS:
+        raise ParameterError("--poisson", f"{sum(axes)} qubits are not 1 to {MOST_QUBITS}", "Use fewer points")
+    check_tolerance(options.tolerance)
+    kappa = STATED["kappa"] if options.kappa is None else options.kappa
+    operator = screened_poisson(axes, kappa)
+    known = {
+        "poisson": axes, "shape": list(operator.shape), "nonzeros": operator.nonzeros, "kappa": kappa,
+        "tolerance": options.tolerance, "encoding": "toeplitz", "norm_of_x_known": False,
+    }  # fmt: skip
+    # of b the number of columns is all that a prediction reads
+    return known, LinearSystem(operator, np.ones((1, 1)), estimate_spectrum(operator), options.tolerance)
+
+
+def simulations(system: LinearSystem, options: argparse.Namespace) -> tuple[SimulatorRates, dict[str, list[Simulator]]]:
+    """The rates of this machine, measured where that is asked for, and what each simulator would take of it."""
+    from ..backends import select_backend
+    from ..planning.simulator_rates import calibrate_simulators, known_rates
+    from ..planning.simulators import SIMULATED_SOLVERS, simulators
+
+    backend = select_backend("auto")
+    measure = options.calibrate or options.recalibrate
+    rates = calibrate_simulators(backend, refresh=options.recalibrate) if measure else known_rates(backend)
+    chosen: dict[str, Any] = {"encoding": options.encoding, "bond_dimension": options.bond_dimension}
+    return rates, {name: simulators(system, name, backend=backend, rates=rates, **chosen) for name in SIMULATED_SOLVERS}
+
+
 def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]:
     """Every encoding that can serve the matrix: what it is, and what a QSVT inversion by it takes."""
     from ..costs.resources import solve_resources
@@ -135,8 +195,13 @@ def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]
     return found
 
 
-def as_data(known: dict[str, Any], estimates: dict[str, Estimate], encodings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything that was computed, as plain data; seconds are projected, infinite where a solver cannot serve."""
+def as_data(
+    known: dict[str, Any],
+    estimates: dict[str, Estimate],
+    encodings: list[dict[str, Any]],
+    simulated: tuple[SimulatorRates, dict[str, list[Simulator]]],
+) -> dict[str, Any]:
+    """Everything that was computed, as plain data; seconds say their clock, infinite where one cannot serve."""
     comparisons = {}
     for name, one in estimates.items():
         decided = one.sensitivity
@@ -157,4 +222,13 @@ def as_data(known: dict[str, Any], estimates: dict[str, Estimate], encodings: li
             "findings": [{**asdict(f), "said": f.said} for f in decided.findings] if decided else [],
         }
     classical = next(iter(estimates.values())).model.classical.to_dict()
-    return {"system": known, "classical_machine": classical, "comparisons": comparisons, "encodings": encodings}
+    rates, found = simulated
+    return {
+        "system": known, "classical_machine": classical, "comparisons": comparisons, "encodings": encodings,
+        "simulators": {
+            "clock": "simulated, predicted for this machine",
+            "rates": asdict(rates),
+            **{name: [{**asdict(one), "holds": one.holds, "exact": one.exact} for one in each]
+               for name, each in found.items()},
+        },
+    }  # fmt: skip

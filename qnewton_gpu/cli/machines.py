@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
     from ..costs import ClassicalMachine, CostModel, Hardware
     from ..noise import Noise
+    from ..planning.simulator_rates import SimulatorRates
     from ..readout import Readout
     from ..simulation import RegisterBudget
 
@@ -185,7 +186,7 @@ def describe(model: CostModel) -> str:
     )
 
 
-def origin(machine: ClassicalMachine) -> str:
+def origin(machine: ClassicalMachine | SimulatorRates) -> str:
     """Whether a classical machine is stated or was measured, and when."""
     if not machine.measured:
         return "stated"

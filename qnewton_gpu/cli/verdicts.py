@@ -7,12 +7,15 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ..planning.sensitivity import ratio
-from .machines import describe
+from ..planning.simulators import in_units
+from .machines import describe, origin
 from .tables import seconds, table
 
 if TYPE_CHECKING:
     from ..costs import CostModel
     from ..planning.estimate import Estimate
+    from ..planning.simulator_rates import SimulatorRates
+    from ..planning.simulators import Simulator
 
 AN_ERROR = "released-code"
 WIDTH = 120
@@ -27,12 +30,14 @@ def page(
     known: dict[str, Any],
     estimates: dict[str, Estimate],
     encodings: list[dict[str, Any]],
+    simulated: tuple[SimulatorRates, dict[str, list[Simulator]]],
     asked: CostModel,
     factors: bool,
 ) -> str:
     """Everything that is printed, to be read on 120 columns."""
     parts = [describe(asked), "\n".join(_wrapped(_known(known), "", "  ")), cost_table(estimates)]
     parts += [verdict(name, one) for name, one in estimates.items()]
+    parts.append(simulator_tables(*simulated))
     if factors:
         parts += factor_tables(estimates)
     if encodings:
@@ -45,6 +50,12 @@ def page(
 
 def _known(known: dict[str, Any]) -> str:
     norm = f"||x|| {'known' if known['norm_of_x_known'] else 'not known'}"
+    if "poisson" in known:
+        grid = " x ".join(f"2^{n}" for n in known["poisson"])
+        return (
+            f"screened Poisson on {grid} points, {known['nonzeros']} entries, kappa {known['kappa']:.4g}, tolerance "
+            f"{known['tolerance']:.1e}, encoding {known['encoding']}, {norm}"
+        )
     if "matrix" in known:
         return (
             f"{known['matrix']}, {' x '.join(map(str, known['shape']))}, {known['nonzeros']} entries, kappa "
@@ -111,6 +122,37 @@ def _wrapped(text: str, first: str, then: str = INDENT) -> list[str]:
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False, break_long_words=False
     )
+
+
+def simulator_tables(rates: SimulatorRates, found: dict[str, list[Simulator]]) -> str:
+    """Every simulator of every solver: memory, predicted simulated seconds, and why it is recommended or not."""
+    free = next(iter(found.values()))[0].available_bytes
+    whose = f"rates {origin(rates)}" if rates.measured else "rates of another machine (--calibrate measures this one)"
+    title = (
+        f"Simulating it here: simulated seconds, predicted from {whose}; {in_units(free)} are free; phases and "
+        "encoding made before"
+    )
+    blocks = ["\n".join(_wrapped(title, "", "  "))]
+    for solver, each in found.items():
+        rows = [
+            (one.name, one.encoding, str(one.qubits or "-"), in_units(one.bytes), "yes" if one.holds else "no",
+             seconds(one.simulated_seconds))
+            for one in each
+        ]  # fmt: skip
+        blocks.append(table((solver, "encoding", "qubits", "memory", "fits", "simulated, predicted"), rows))
+        blocks.append("\n".join(_wrapped(recommendation(each), "  ", "  ")))
+    return "\n".join(blocks)
+
+
+def recommendation(found: list[Simulator]) -> str:
+    """Which simulator is recommended and why, and what speaks against the others."""
+    chosen, against = "none", dict[str, list[str]]()
+    for one in found:
+        if one.recommended:
+            chosen = f"{one.name}, {one.why}"
+        else:
+            against.setdefault(one.why, []).append(one.name)
+    return "; ".join([f"recommended: {chosen}", *(f"{', '.join(names)}: {why}" for why, names in against.items())])
 
 
 def factor_tables(estimates: dict[str, Estimate]) -> list[str]:
