@@ -10,10 +10,11 @@ import numpy as np
 
 from .backends import select_backend
 from .backends.base import Backend
+from .backends.tensornet import TensornetBackend
 from .conditioning import FP64_EPSILON, LANCZOS_STEPS, SpectrumBounds, estimate_spectrum
 from .costs import CostModel, Hardware
 from .encodings import choose_encoding
-from .errors import CombinationError, ParameterError, ShapeError
+from .errors import CombinationError, DataTypeError, ParameterError, ShapeError
 from .noise import Noise
 from .operators import (
     ExplicitMatrix,
@@ -30,12 +31,16 @@ from .operators import (
 from .operators.door import check_symmetric
 from .readout import Readout
 from .scheduler import Scheduler
-from .simulation import RegisterBudget, check_mode, check_simulation_memory
+from .simulation import RegisterBudget, check_mode, check_simulation_memory, mode_on
 from .solvers import QUANTUM, LinearSystem, Solution, Status
 from .solvers.base import amplification, beyond_double_precision, certify
+from .solvers.chain_solve import solve_chain
 from .solvers.quantum import GENERAL
 from .stages import stage
+from .tensor_networks.chain import MatrixProductState
 
+DEFAULT_BOND_DIMENSION = 128
+"""Of registers that are matrix-product states, where the backend states none."""
 HALF_ULP = {4: 2.0**-24, 2: 2.0**-8}
 """Relative rounding error of a float by its bytes; of two bytes, that of bfloat16."""
 
@@ -82,6 +87,9 @@ def solve(
     `bounds` are bounds of |eigenvalue|, or of the singular values, that the caller knows; without them Lanczos
     estimates them.
 
+    Where no vector fits: A a ToeplitzOperator, b a MatrixProductState over its qubits, backend="tensornet:64" (bonds of
+    at most 64). x is a MatrixProductState then, solved by qsvt gate by gate (solvers/chain_solve.py).
+
     Bad input raises a typed error of `qnewton_gpu.errors` before any work starts. Everything numerical is a Status:
     only Status.SOLVED is a solution.
 
@@ -90,15 +98,21 @@ def solve(
     >>> solution.status.name, solution.x.round(6).tolist()
     ('SOLVED', [1.0, 0.5, 0.25])
     """
+    if isinstance(b, MatrixProductState):
+        asked = {"solver": solver, "encoding": encoding, "mode": mode, "damping": damping, "precision": precision,
+                 "readout": readout, "noise": noise}  # fmt: skip
+        return _solve_chain(A, b, asked, tolerance, bounds, backend, hardware, max_queries)
     encoded_as: Any = A if hasattr(A, "reflect") else None
     if encoded_as is not None:
         A = encoded_as.operator
+    chosen = _backend_for(A, backend)
+    mode = mode_on(chosen, mode)
+    if encoded_as is not None:
         if encoding != "auto":
             raise CombinationError("encoding", "A is a block encoding already", "Leave encoding='auto'")
         if mode == "circuit" and not hasattr(encoded_as, "circuit"):
             problem = f"{encoded_as.name} has no gate program"
             raise CombinationError("mode", problem, "Use mode='subspace' or 'fused'")
-    chosen = _backend_for(A, backend)
     _check_options(tolerance, damping, bounds, hardware, max_queries)
     model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
     form = real_form(A, b, chosen)
@@ -135,6 +149,46 @@ def solve(
     return solution
 
 
+ONLY_FOR_CHAINS: dict[str, tuple[Any, ...]] = {
+    "solver": ("auto", "qsvt"),
+    "encoding": ("auto", "toeplitz"),
+    "mode": ("auto", "circuit"),
+    "damping": (0.0,),
+    "precision": ("double",),
+    "readout": (None, "exact"),
+    "noise": (None,),
+}
+"""Options of `solve` where b is a matrix-product state."""
+
+
+def _solve_chain(
+    A: Any,
+    b: MatrixProductState,
+    asked: dict[str, Any],
+    tolerance: float,
+    bounds: SpectrumBounds | None,
+    backend: str | Backend,
+    hardware: Any,
+    max_queries: int,
+) -> Solution:
+    """The same for b as a matrix-product state; backends without a bond dimension get the default one."""
+    if not isinstance(A, ToeplitzOperator):
+        problem = f"is a {type(A).__name__}, and b is a MatrixProductState"
+        raise DataTypeError("A", problem, "Pass a ToeplitzOperator, or b as an array: b.vector()")
+    for name, value in asked.items():
+        if value not in ONLY_FOR_CHAINS[name]:
+            problem, allowed = f"{value!r} is not for a b that is a MatrixProductState", ONLY_FOR_CHAINS[name]
+            raise CombinationError(name, problem, "Use " + " or ".join(map(repr, allowed)))
+    _check_options(tolerance, 0.0, bounds, hardware, max_queries)
+    chosen: Any = select_backend(backend)
+    if getattr(chosen, "bond_dimension", None) is None:
+        chosen = TensornetBackend(getattr(chosen, "base", chosen), DEFAULT_BOND_DIMENSION)
+    model = hardware if isinstance(hardware, CostModel) else CostModel(hardware or Hardware())
+    return solve_chain(
+        A, b, tolerance=tolerance, bounds=bounds, backend=chosen, model=model, max_queries=max_queries
+    )  # fmt: skip
+
+
 def _system(
     operator: Operator, rhs: Any, bounds: SpectrumBounds | None, tolerance: float, damping: float, backend: Backend
 ) -> LinearSystem:
@@ -164,11 +218,11 @@ def _backend_for(A: Any, backend: str | Backend) -> Backend:
     """The backend asked for; an operator was made on one already."""
     if not isinstance(A, Operator):
         return select_backend(backend)
-    asked, made = select_backend(A.backend if backend == "auto" else backend).device, A.backend.device
-    if asked != made:
-        problem = f"{asked} was asked for, A was made on {made}"
+    asked, made = select_backend(A.backend if backend == "auto" else backend), A.backend.device
+    if asked.device != made:
+        problem = f"{asked.device} was asked for, A was made on {made}"
         raise CombinationError("backend", problem, "Make A there, or leave it out")
-    return A.backend
+    return asked
 
 
 def _certify_as_returned(solution: Solution, system: LinearSystem, form: RealForm) -> None:
@@ -247,7 +301,8 @@ def _check_memory(
     operator: Operator, encoding: str, solver: str, mode: str, columns: int, backend: Backend, estimated: bool
 ) -> None:
     n, sparse = max(operator.shape), isinstance(operator, ExplicitMatrix) and operator.sparse
-    if estimated:  # Lanczos keeps its basis, one on each side where A is not symmetric
+    # Lanczos keeps its basis, one on each side where A is not symmetric; Toeplitz bounds are a closed form
+    if estimated and not isinstance(operator, ToeplitzOperator):
         kept = 8.0 * min(*operator.shape, LANCZOS_STEPS) * (1 if operator.symmetric else 1 + min(operator.shape) / n)
         check_memory(
             "A",
