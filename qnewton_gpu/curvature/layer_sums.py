@@ -112,5 +112,5 @@ def owned_layers(objective: Objective) -> list[LayerSums]:
     for name in places:
         if name not in owned:
             owner = type(model.get_submodule(name.rpartition(".")[0])).__name__
-            raise unsupported(name, f"belongs to a {owner}, and Kronecker factors are for Linear and Conv2d layers")
+            raise unsupported(name, f"is in a layer of type {owner}, and only Linear and Conv2d have Kronecker factors")
     return layers
