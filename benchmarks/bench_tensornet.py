@@ -140,16 +140,16 @@ def explain(options: argparse.Namespace) -> str:
     free = size_of(select_backend("cpu").available_bytes())
     return f"""# Screened Poisson beyond any state vector
 
-Made by `make bench-tensornet`, {machine()}. H = c I - sum of the shifts by one point along each axis,
-Dirichlet walls, c such that kappa(H) is as stated; QSVT to the relative residual {options.tolerance:g} on
-matrix-product states of bond dimension at most {options.bond}, encoding `toeplitz`. `bond` is the largest that the
-register reached, `truncation` the sum of the 2-norms dropped from it, `memory` what it took at most. `entry error` is
-max |x - exact| over max |exact| at {SAMPLES} random entries and around a point source, `at walls` the same at six
-corners of the index; the exact x is a closed form. What is within the tolerance in 2-norm may be off there: of a
-constant b the layer at a wall has about 2^(-n/2) of the norm, and is dropped once that is below the truncation.
-`residual` is ||b - H x||/||b|| in the network. Seconds are on the simulated clock, one run each; the first
-row of a kappa makes its phase factors. Beside it the same circuit on a state vector, 16 bytes an amplitude, up to
-{options.limit:g} s (predicted from the smaller grid) and as long as it fits into the {free} that are free here.
+Made by `make bench-tensornet`, {machine()}. H = c I - sum of the shifts by one point along each axis, Dirichlet walls,
+c such that kappa(H) is as stated; QSVT to the relative residual {options.tolerance:g} on matrix-product states of bond
+dimension at most {options.bond}, encoding `toeplitz`. `bond` is the largest that the register reached, `truncation` the
+sum of the 2-norms dropped from it, `memory` what it took at most. `entry error` is max |x - exact| over max |exact| at
+{SAMPLES} random entries and around a point source, `at walls` the same at the six entries next to both ends; the exact
+x is a closed form. What is within the tolerance in 2-norm may be off there: of a constant b the layer at a wall has
+about 2^(-n/2) of the norm, and is dropped once that is below the truncation. `residual` is ||b - H x||/||b|| in the
+network. Seconds are on the simulated clock, one run each; the first row of a kappa makes its phase factors. Beside it
+the same circuit on a state vector, 16 bytes an amplitude, up to {options.limit:g} s (predicted from the smaller grid)
+and as long as it fits into the {free} that are free here.
 """
 
 
