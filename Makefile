@@ -52,8 +52,9 @@ check: $(VENV)/.installed-check  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check-signatures: $(CUDA_VENV)/.installed  ## compare the record of the cuStateVec functions with the real package
+check-signatures: $(CUDA_VENV)/.installed $(VENV)/.installed-test  ## compare the record of cuQuantum with the real package; ask its path finder
 	$(CUDA_VENV)/bin/python tests/standins/record_signatures.py --check $(ARGS)
+	$(BIN)/python tests/standins/real_paths.py $(CUDA_VENV)/bin/python
 
 record-signatures: $(CUDA_VENV)/.installed  ## write that record anew
 	$(CUDA_VENV)/bin/python tests/standins/record_signatures.py $(ARGS)
@@ -86,10 +87,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.$(CUDA_EXTRA)'
 	touch $@
 
-# signatures can be read without a GPU, so without the toolkit libraries that the extra adds
+# signatures are read and paths found without a GPU, so without most toolkit libraries that the extra adds
 $(CUDA_VENV)/.installed: constraints.txt
 	test -x $(CUDA_VENV)/bin/python || $(PYTHON) -m venv $(CUDA_VENV)
-	$(CUDA_VENV)/bin/python $(PIP) -c constraints.txt cupy-cuda13x cuquantum-python-cu13
+	$(CUDA_VENV)/bin/python $(PIP) -c constraints.txt cupy-cuda13x cuquantum-python-cu13 nvidia-cublas nvidia-cusolver
 	touch $@
 
 .venv-peers/.installed: benchmarks/peers-constraints.txt

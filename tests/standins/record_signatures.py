@@ -1,4 +1,4 @@
-"""Records what the real CuPy and cuStateVec offer, so that the stand-ins can be held to it where these are absent.
+"""Records what the real CuPy, cuStateVec and cuTensorNet offer, so that the stand-ins can be held to it elsewhere.
 
 `make record-signatures` installs them and writes signatures.json; `make check-signatures` compares with it and fails
 where they differ. Neither needs a GPU.
@@ -20,11 +20,36 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RECORD = HERE / "signatures.json"
+PACKAGES = ("cupy-cuda13x", "cuquantum-python-cu13", "custatevec-cu13", "cutensornet-cu13")
 FUNCTIONS = (
     *("apply_matrix", "apply_generalized_permutation_matrix", "abs2sum_array", "collapse_by_bit_string"),
     *("sampler_create", "sampler_preprocess", "sampler_sample", "sampler_destroy"),
     *("create", "set_stream", "set_device_mem_handler"),
 )
+TENSOR_NETWORKS = {
+    "cuquantum.tensornet": ("contract_path", "Network", "NetworkOptions", "OptimizerOptions", "OptimizerInfo"),
+    "cuquantum.tensornet.experimental": ("NetworkState", "MPSConfig"),
+}
+BINDINGS = ("create", "destroy")
+METHODS = {
+    "Network": ("contract_path", "reset_operands", "contract", "free", "__enter__", "__exit__"),
+    "NetworkState": (
+        *("set_initial_mps", "apply_tensor_operator", "apply_mpo", "compute_output_state", "compute_amplitude"),
+        *("compute_batched_amplitudes", "compute_reduced_density_matrix", "compute_sampling", "free"),
+    ),
+}
+
+
+def _tensor_networks() -> dict[str, list[str]]:
+    """Parameters of what is called in cuquantum.tensornet: functions, constructors and methods."""
+    found = {}
+    for module, things in TENSOR_NETWORKS.items():
+        for name in things:
+            thing = getattr(importlib.import_module(module), name)
+            found[f"{module}.{name}"] = list(inspect.signature(thing).parameters)
+            for method in METHODS.get(name, ()):
+                found[f"{module}.{name}.{method}"] = list(inspect.signature(getattr(thing, method)).parameters)
+    return found
 
 
 def _names(thing: Any) -> list[str]:
@@ -44,15 +69,20 @@ def record() -> dict[str, Any]:
     warnings.simplefilter("ignore")
     cupy = importlib.import_module("cupy")
     custatevec = importlib.import_module("cuquantum.bindings.custatevec")
+    cutensornet = importlib.import_module("cuquantum.bindings.cutensornet")
     cuquantum: types.ModuleType = importlib.import_module("cuquantum")
     return {
-        "versions": {name: version(name) for name in ("cupy-cuda13x", "cuquantum-python-cu13", "custatevec-cu13")},
+        "versions": {name: version(name) for name in PACKAGES},
         "custatevec": {name: list(inspect.signature(getattr(custatevec, name)).parameters) for name in FUNCTIONS},
         "constants": {
             "CUDA_C_64F": int(cuquantum.cudaDataType.CUDA_C_64F),
             "COMPUTE_64F": int(cuquantum.ComputeType.COMPUTE_64F),
             "ROW_MAJOR": int(custatevec.MatrixLayout.ROW),
             "RANDNUM_ORDER": int(custatevec.SamplerOutput.RANDNUM_ORDER),
+        },
+        "cutensornet": _tensor_networks(),
+        "cutensornet bindings": {
+            name: list(inspect.signature(getattr(cutensornet, name)).parameters) for name in BINDINGS
         },
         "cupyx.scipy.sparse.linalg.cg": _parameters_from_source("cupyx.scipy.sparse.linalg._iterative", "cg"),
         "cupy": _names(cupy),

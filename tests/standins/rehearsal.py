@@ -1,4 +1,4 @@
-"""The rehearsal: the GPU backend's own code, unchanged, on stand-ins for CuPy, cuStateVec and torch.cuda.
+"""The rehearsal: the GPU backend's own code, unchanged, on stand-ins for CuPy, cuQuantum and torch.cuda.
 
 What it shows is that the code is complete, consistent and calls what exists; it is no GPU result.
 """
@@ -19,7 +19,7 @@ import torch
 from qnewton_gpu import backends, stages
 from qnewton_gpu.backends import gpu
 
-from . import cupy_standin, custatevec_standin, host_kernels
+from . import cupy_standin, custatevec_standin, cutensornet_standin, host_kernels
 
 LIBC = ctypes.CDLL(None)
 LIBC.malloc.restype, LIBC.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -66,7 +66,11 @@ def _torch_cuda() -> dict[str, object]:
 def rehearse() -> Iterator[gpu.GpuBackend]:
     """A GpuBackend on the stand-ins; "gpu" means it everywhere while this is open."""
     host_kernels.require_gxx()
-    modules = {**cupy_standin.modules(), "cuquantum.bindings.custatevec": custatevec_standin}
+    modules = {
+        **cupy_standin.modules(),
+        "cuquantum.bindings.custatevec": custatevec_standin,
+        **cutensornet_standin.modules(),
+    }
     caches = (gpu._libraries, backends._made, backends._best)
     with pytest.MonkeyPatch.context() as monkeypatch:  # only these: what is imported meanwhile has to stay
         for name, module in modules.items():
