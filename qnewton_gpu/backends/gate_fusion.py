@@ -125,15 +125,16 @@ def tensor_product(first: Any, second: Any) -> Any:
 def merge_conjugations(gates: Iterable[Any]) -> Iterator[Any]:
     """Each V, G, V^dagger, where V acts on controls of G, as one gate under the control of a state."""
     window: list[Any] = []
-    known: tuple[Any, Any] = None, None  # the pair that was last found to be inverse: a block is repeated
+    known: dict[tuple[int, int], Any] = {}  # pairs that were found to be inverse, and are held so that ids stay theirs
     for gate in gates:
         window.append(gate)
         if len(window) < 3:
             continue
         before, _, after = window
-        if _on_controls(*window) and (known == (id(before), id(after)) or _are_inverse(before.matrix, after.matrix)):
-            known, held = (id(before), id(after)), window  # held, so that the ids stay theirs
-            yield _under_state(*held)
+        pair = id(before), id(after)
+        if _on_controls(*window) and (pair in known or _are_inverse(before.matrix, after.matrix)):
+            known[pair] = before, after
+            yield _under_state(*window)
             window = []
         else:
             yield window.pop(0)
