@@ -124,16 +124,21 @@ class StateVector:
         predicted = seconds * 2.0 ** (n - before)
         if predicted > self.limit:
             return [f"not run: {predicted:.3g} predicted", memory]
-        began = time.perf_counter()
-        try:
-            solution = qn.solve(
-                case.operator, case.b.vector(), solver="qsvt", mode="circuit", tolerance=self.tolerance, backend="cpu"
-            )
-        except NotEnoughMemoryError:  # tables and copies take their share, too
-            return ["does not fit", memory]
-        self.known[case.kind] = n, time.perf_counter() - began
-        assert solution.solved, solution.message
-        return [f"{self.known[case.kind][1]:.1f}", memory]
+        runs: list[float] = []
+        while sum(runs) < min(1.0, self.limit) and len(runs) < 3:  # short runs are noisy, and predictions rest on them
+            began = time.perf_counter()
+            try:
+                solution = qn.solve(
+                    case.operator, case.b.vector(),
+                    solver="qsvt", mode="circuit", tolerance=self.tolerance, backend="cpu",
+                )  # fmt: skip
+            except NotEnoughMemoryError:  # tables and copies take their share, too
+                return ["does not fit", memory]
+            if not solution.solved:
+                return [solution.status.value, memory]
+            runs.append(time.perf_counter() - began)
+        self.known[case.kind] = n, min(runs)
+        return [f"{min(runs):.2g}", memory]
 
 
 def explain(options: argparse.Namespace) -> str:
@@ -148,8 +153,8 @@ sum of the 2-norms dropped from it, `memory` what it took at most. `entry error`
 x is a closed form. What is within the tolerance in 2-norm may be off there: of a constant b the layer at a wall has
 about 2^(-n/2) of the norm, and is dropped once that is below the truncation. `residual` is ||b - H x||/||b|| in the
 network. Seconds are on the simulated clock, one run each; the first row of a kappa makes its phase factors. Beside it
-the same circuit on a state vector, 16 bytes an amplitude, up to {options.limit:g} s (predicted from the smaller grid)
-and as long as it fits into the {free} that are free here.
+the same circuit on a state vector, 16 bytes an amplitude (below a second the fastest of up to 3), up to
+{options.limit:g} s (predicted from the smaller grid) and as long as it fits into the {free} that are free here.
 """
 
 
