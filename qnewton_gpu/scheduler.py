@@ -24,7 +24,7 @@ from .planning.adaptation import Adaptation
 from .planning.plan import Handicap, Plan, beyond_queries, make_plan, margin, predict_all
 from .planning.schedule import ASKED, SCHEDULES, Schedule, make_schedule
 from .readout import Readout, as_readout
-from .simulation import RegisterBudget, check_mode
+from .simulation import RegisterBudget, check_mode, mode_on
 from .solvers import (
     CLASSICAL,
     QUANTUM,
@@ -76,6 +76,8 @@ class Scheduler:
             raise UnknownNameError.among("solver", solver, ("auto", *SOLVERS))
         if encoding != "auto" and encoding not in ENCODINGS:
             raise UnknownNameError.among("encoding", encoding, ("auto", *ENCODINGS))
+        self.backend = select_backend(backend)
+        mode = mode_on(self.backend, mode)
         if mode == "circuit" and encoding == "auto":
             encoding = WITH_GATES[0]
         check_mode(mode, encoding)
@@ -85,7 +87,6 @@ class Scheduler:
             raise UnknownNameError.among("schedule", schedule, SCHEDULES)
         self.model, self.solver, self.schedule = model or CostModel(), solver, schedule
         self.encoding, self.mode, self.cross_check = encoding, mode, cross_check
-        self.backend = select_backend(backend)
         self.readout = as_readout(readout)
         if not isinstance(noise, (Noise, type(None))):
             raise ParameterError("noise", f"{noise!r} is no Noise", "Pass qn.Noise(phase_error=1e-3), say, or None")

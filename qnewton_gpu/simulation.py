@@ -157,10 +157,24 @@ def check_mode(mode: str, encoding_name: str) -> None:
         )
 
 
+def mode_on(backend: Backend, mode: str) -> str:
+    """The mode asked for, where "auto" is the only one that a backend has, if it has but one.
+
+    Raises CombinationError for a mode that this backend lacks.
+    """
+    if mode == "auto" and len(backend.modes) == 1:
+        return backend.modes[0]
+    if mode in MODES and mode not in backend.modes:
+        problem = f"{mode!r} is not for backend {backend.name!r}, which runs circuits as networks of their gates"
+        raise CombinationError("mode", problem, f"Use mode={backend.modes[0]!r}, or backend='cpu' or 'gpu'")
+    return mode
+
+
 def choose_mode(
     mode: str, encoding: EncodedProducts, queries: int, columns: int, backend: Backend, budget: RegisterBudget
 ) -> str:
     """The mode meant by "auto": subspace, or fused where the backend is made for it and the budget allows."""
+    mode = mode_on(backend, mode)
     check_mode(mode, encoding.name)
     if mode != "auto":
         return mode
@@ -238,6 +252,8 @@ def run_sequences(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
         for (mode, *_), places in groupby(sorted(range(len(runs)), key=kind), key=kind):
             members = list(places)
             outcomes.update(zip(members, MODES[mode]([runs[p] for p in members], backend), strict=True))
+    except NotEnoughMemoryError:  # predicted, and says more
+        raise
     except backend.out_of_memory as problem:
         what = f"ran out of memory on {backend.device}, {needed / 2**30:.3g} GiB were predicted ({problem})"
         raise NotEnoughMemoryError("mode", what, remedy) from problem
@@ -356,7 +372,7 @@ def _by_column(run: Run, backend: Backend) -> Outcome:
 
 
 def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
-    """`qsvt_circuit` on 2^qubits amplitudes; N is padded with zeros, and the flag qubits have to be found in |0>.
+    """`qsvt_circuit` gate by gate; N is padded with zeros, and the flag qubits have to be found in |0>.
 
     The branches psi_phi and psi_(-phi) of the real-part qubit are conjugate, so one is run; between its two Hadamard
     gates they become Re psi_phi in |0> and i Im psi_phi in |1>.
@@ -367,14 +383,14 @@ def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
     start[places] = run.start
     state = backend.state_vector(start, block.num_qubits)
     state.run(branch_gates(state.fuse(block), block.num_qubits, system, run.phases, encoding.excluded))
-    psi = cmath.exp(-1j * math.fsum(run.phases)) * state.amplitudes
-    return Outcome(
-        amplitudes=psi[places].real,
-        success_probability=(psi[: 1 << system].real ** 2).sum(axis=0),
-        register_norm=xp.sqrt((psi.real**2 + psi.imag**2).sum(axis=0)),
-        queries=run.queries,
-        register=lambda: xp.concatenate([psi.real.astype(psi.dtype), 1j * psi.imag]),
-    )
+    common = cmath.exp(-1j * math.fsum(run.phases))
+    success = (common * state.lowest(1 << system)).real
+
+    def register() -> Any:
+        psi = common * state.amplitudes
+        return xp.concatenate([psi.real.astype(psi.dtype), 1j * psi.imag])
+
+    return Outcome(success[places], (success**2).sum(axis=0), state.norms(), run.queries, register)
 
 
 def _outcome(run: Run, amplitudes: Any, norm: Any, register: Callable[[], Any], xp: Any) -> Outcome:

@@ -136,7 +136,8 @@ class NumpyStateVector:
         return (np.arange(1 << self.num_qubits) & mask) == 0
 
     def probability(self, qubits: Iterable[int]) -> np.ndarray:
-        kept = self.amplitudes[self._where_zero(qubits)]
+        zeros = list(qubits)
+        kept = self.amplitudes[self._where_zero(zeros)] if zeros else self.amplitudes
         return (kept.real**2 + kept.imag**2).sum(axis=0)
 
     def postselect(self, qubits: Iterable[int]) -> np.ndarray:
