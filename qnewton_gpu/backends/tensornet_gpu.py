@@ -7,6 +7,7 @@ goes to it unchanged but for operands without an axis, which it refuses.
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BackendUnavailableError, NotEnoughMemoryError
-from ..tensor_networks.network import TensorNetwork
+from ..tensor_networks.network import ENTRY_BYTES, TensorNetwork
 from .contraction_paths import PathCost, path_cost, time_order
 from .gpu import INSTALL
 
@@ -207,7 +208,8 @@ def _sliced_cost(network: TensorNetwork, path: Any, found: Any) -> SlicedPathCos
     extents = {**network.extents, **dict(slices)}
     one = _one_slice(network, extents) if slices else network
     cost = path_cost(one, pairs, "cutensornet")
-    whole = network.operand_bytes - one.operand_bytes  # the operands stay whole
+    # operands and result stay whole
+    whole = network.operand_bytes - one.operand_bytes + ENTRY_BYTES * (math.prod(network.shape) - math.prod(one.shape))
     return SlicedPathCost(
         pairs, cost.flops * found.num_slices, cost.largest_intermediate, cost.bytes + whole, cost.finder, slices
     )
