@@ -14,7 +14,7 @@ import numpy as np
 from ..circuit import Gate
 from ..tensor_networks.chain import MatrixProductOperator, MatrixProductState
 from ..tensor_networks.decompositions import array_module
-from ..tensor_networks.gate_operators import LocalOperator, cheaper_product, fuse_where_cheaper, gate_operator
+from ..tensor_networks.gate_operators import LocalOperator, absorbed, cheaper_product, fuse_where_cheaper, gate_operator
 
 MOST_QUBITS = 6
 """Of gates that are multiplied on the way, before they act: small ones on neighbouring qubits, as PREP and a phase."""
@@ -76,7 +76,7 @@ class ChainStateVector:
         return fuse_where_cheaper(gates)
 
     def run(self, gates: Iterable[Any]) -> None:
-        """Small gates on neighbouring qubits are multiplied before they act."""
+        """Small gates are multiplied with those before or behind them on the same qubits, before they act."""
         waiting: LocalOperator | None = None
         for gate in gates:
             operator = gate_operator(gate)
@@ -151,6 +151,6 @@ def _canonical(chains: list[MatrixProductState]) -> list[MatrixProductState]:
 
 
 def _small_product(first: LocalOperator, second: LocalOperator) -> LocalOperator | None:
-    if max(first.last, second.last) - min(first.first, second.first) >= MOST_QUBITS:
-        return None
-    return cheaper_product(first, second)
+    if max(first.last, second.last) - min(first.first, second.first) < MOST_QUBITS:
+        return cheaper_product(first, second)
+    return absorbed(first, second, MOST_QUBITS)

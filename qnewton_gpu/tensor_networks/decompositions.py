@@ -1,6 +1,6 @@
 """Small factorisations behind every truncation, and the two-sweep compression of a chain.
 
-A chain psi of sites 0..n-1 is what `Sites` says: products with its tensors from the left and from the right. The first
+A chain psi of sites 0..n-1 is a list of `Factor`s: products with its tensors from either side. The first
 sweep keeps of a QR factorisation only R_k, psi = Q_k R_k (sites k..n-1); the second goes back from the last site,
     M = R_k B_k = U S V,  B_k = (site k) X_(k+1),  X_k = B_k V^dagger,
 takes the kept rows of V as the new site k and never needs Q_k or U.
@@ -8,11 +8,14 @@ takes the kept rows of V as the new site k and never needs Q_k or U.
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
+from scipy.linalg import lapack
 
 from ..errors import NonFiniteError, ParameterError
 
@@ -39,18 +42,27 @@ def kept_values(values: Array, threshold: float, most: int | None) -> tuple[int,
     The smallest are dropped while the 2-norm of all that are dropped is at most `threshold`; at most `most` are kept,
     and always one.
     """
-    host = values.get() if hasattr(values, "get") else values
-    tails = np.sqrt(np.cumsum(host[::-1] ** 2))[::-1]  # tails[r]: the norm of what is dropped where r are kept
-    rank = int(np.count_nonzero(tails > threshold))
-    rank = max(1, rank if most is None else min(rank, most))
-    return rank, float(tails[rank]) if rank < len(tails) else 0.0
+    host = (values.get() if hasattr(values, "get") else values).tolist()
+    rank, squares, most = len(host), 0.0, len(host) if most is None else most
+    while rank > 1 and (rank > most or squares + host[rank - 1] ** 2 <= threshold**2):
+        rank -= 1
+        squares += host[rank] ** 2
+    return rank, math.sqrt(squares)
 
 
 def triangle(matrix: Array) -> Array:
     """R of matrix = Q R, (min(m, n), n); Q is not formed."""
     if not isinstance(matrix, np.ndarray):
         return array_module(matrix).linalg.qr(matrix, mode="r")
-    return np.linalg.qr(matrix, mode="r")
+    factor = lapack.zgeqrf if matrix.dtype == np.complex128 else lapack.dgeqrf
+    packed, *_ = factor(matrix, lwork=32 * matrix.shape[1])
+    rows = min(matrix.shape)
+    return np.asarray(packed[:rows] * _upper(rows, matrix.shape[1]))
+
+
+@lru_cache(maxsize=1024)
+def _upper(rows: int, columns: int) -> np.ndarray:
+    return np.triu(np.ones((rows, columns)))
 
 
 def right_vectors(matrix: Array) -> tuple[Array, Array]:
@@ -71,10 +83,34 @@ def right_vectors(matrix: Array) -> tuple[Array, Array]:
     return values, right
 
 
+class Factor(Protocol):
+    """A tensor (l, d, r) of a chain, which may be a product that is not written out."""
+
+    def from_left(self, rows: Array) -> Array:
+        """(n, l) times the tensor, (n, d, r)."""
+        ...
+
+    def from_right(self, columns: Array) -> Array:
+        """The tensor times (r, s), (l, d, s)."""
+        ...
+
+
+class Site:
+    """A tensor that is written out."""
+
+    def __init__(self, tensor: Array) -> None:
+        self.tensor = tensor
+
+    def from_left(self, rows: Array) -> Array:
+        shape = self.tensor.shape
+        return (rows @ self.tensor.reshape(shape[0], -1)).reshape(-1, *shape[1:])
+
+    def from_right(self, columns: Array) -> Array:
+        return self.tensor @ columns
+
+
 def compress(
-    count: int,
-    from_left: Callable[[int, Array], Array],
-    from_right: Callable[[int, Array], Array],
+    sites: Sequence[Factor],
     left: Array,
     right: Array,
     bond_dimension: int | None,
@@ -82,7 +118,6 @@ def compress(
 ) -> tuple[list[Array], float]:
     """(tensors (left, d, right) of the compressed chain, ||psi - compressed||).
 
-    from_left(k, R) is R (rows, l) times site k, (rows, d, r); from_right(k, X) is site k times X (r, s), (l, d, s).
     `left` and `right` are identities on the outer bonds, behind which the chain has to be isometric. The first tensor
     carries the norm; all others have orthonormal rows.
 
@@ -93,12 +128,12 @@ def compress(
     """
     check_truncation(bond_dimension, cutoff)
     triangles = [left]
-    for k in range(count - 1):
-        product = from_left(k, triangles[k])
+    for k in range(len(sites) - 1):
+        product = sites[k].from_left(triangles[k])
         triangles.append(triangle(product.reshape(-1, product.shape[-1])))
     tensors, dropped, threshold = [], 0.0, None
-    for k in range(count - 1, 0, -1):
-        block = from_right(k, right)
+    for k in range(len(sites) - 1, 0, -1):
+        block = sites[k].from_right(right)
         shape = block.shape
         block = block.reshape(shape[0], -1)
         values, rows = right_vectors(triangles[k] @ block)
@@ -109,7 +144,7 @@ def compress(
         rows = rows[:rank]
         tensors.append(rows.reshape(rank, *shape[1:]))
         right = block @ rows.conj().T
-    first = from_right(0, right)
+    first = sites[0].from_right(right)
     tensors.append((left @ first.reshape(first.shape[0], -1)).reshape(left.shape[0], *first.shape[1:]))
     if threshold is None:
         checked_norm(tensors[0])

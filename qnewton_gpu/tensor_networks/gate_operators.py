@@ -14,8 +14,9 @@ import numpy as np
 
 from ..circuit import Gate, PermutationGate, ShiftGate
 from ..errors import NotEnoughMemoryError
-from .operators import MatrixProductOperator
+from .operators import MatrixProductOperator, site_product
 
+GROWTH = 1.25
 MOST_BOND = 1024
 """Of the operator of a permutation: where more are needed, its structure is none that a chain can use."""
 
@@ -36,9 +37,9 @@ class LocalOperator:
         return tuple(range(self.first, self.last + 1))
 
     @property
-    def work(self) -> float:
-        """What an application costs, up to a factor that is the state's: the cube of the bond, summed over sites."""
-        return sum((w.shape[0] * w.shape[3]) ** 1.5 for w in self.operator.tensors)
+    def work(self) -> int:
+        """What an application costs, up to a factor that is the state's: the square of the bond, summed over sites."""
+        return sum(w.shape[0] * w.shape[3] for w in self.operator.tensors)
 
     def spread_over(self, first: int, last: int) -> MatrixProductOperator:
         """The operator on a wider range, identities on the other qubits."""
@@ -115,6 +116,23 @@ def cheaper_product(first: LocalOperator, second: LocalOperator) -> LocalOperato
         return None  # a gap between them
     both = first.then(second)
     return both if both.work <= first.work + second.work else None
+
+
+def absorbed(first: LocalOperator, second: LocalOperator, most_qubits: int) -> LocalOperator | None:
+    """Both as one operator where the shorter, on at most `most_qubits`, lies within the longer; else None.
+
+    Only the tensors that it meets are multiplied, and nothing is compressed: for a gate that is new at every query.
+    None, too, where that would add more than GROWTH to the work of the longer.
+    """
+    inner, outer = sorted((first, second), key=lambda item: len(item.operator))
+    if len(inner.operator) > most_qubits or inner.first < outer.first or inner.last > outer.last:
+        return None
+    start, end = inner.first - outer.first, inner.last - outer.first + 1
+    chain = list(outer.operator.tensors)
+    met = list(zip(inner.operator.tensors, chain[start:end], strict=True))
+    chain[start:end] = [site_product(w, v) if inner is second else site_product(v, w) for w, v in met]
+    both = LocalOperator(MatrixProductOperator(chain), outer.first)
+    return both if both.work <= GROWTH * outer.work + inner.work else None
 
 
 def _passing(tensors: Mapping[int, np.ndarray]) -> LocalOperator:

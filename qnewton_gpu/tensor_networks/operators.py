@@ -131,8 +131,8 @@ class MatrixProductOperator:
     def __matmul__(self, other: Any) -> Any:
         """The product with an operator or a state, exact: bonds multiply."""
         if isinstance(other, MatrixProductState):
-            return MatrixProductState([_site_product(w, a) for w, a in self._pairs(other.tensors)])
-        return MatrixProductOperator([_site_product(v, w) for v, w in self._pairs(other.tensors)])
+            return MatrixProductState([site_product(w, a) for w, a in self._pairs(other.tensors)])
+        return MatrixProductOperator([site_product(v, w) for v, w in self._pairs(other.tensors)])
 
     def _pairs(self, tensors: Sequence[Array]) -> list[tuple[Array, Array]]:
         if [w.shape[2] for w in self.tensors] != [t.shape[1] for t in tensors]:
@@ -163,30 +163,43 @@ class MatrixProductOperator:
         if not whole:
             near = min(max(state.center if state.center is not None else first, first), last)
             state = state.moved(near)
-        sites = self._pairs(state.tensors[first : last + 1])
-        xp = array_module(sites[0][1])
+        sites = [_SiteProduct(w, a) for w, a in self._pairs(state.tensors[first : last + 1])]
+        xp = array_module(state.tensors[first])
         dtype = np.result_type(self.dtype, state.dtype)
-        left, right = (xp.eye(bond, dtype=dtype) for bond in (sites[0][1].shape[0], sites[-1][1].shape[2]))
-
-        def from_left(k: int, triangle: Array) -> Array:
-            w, a = sites[k]
-            rows = triangle.reshape(-1, w.shape[0], a.shape[0])
-            half = xp.tensordot(rows, a, (2, 0))  # (rows, w, in, a')
-            both = xp.tensordot(half, w, ((1, 2), (0, 2)))  # (rows, a', out, w')
-            return both.transpose(0, 2, 3, 1).reshape(len(rows), w.shape[1], -1)
-
-        def from_right(k: int, right: Array) -> Array:
-            w, a = sites[k]
-            block = right.reshape(w.shape[3], a.shape[2], -1)
-            half = xp.tensordot(a, block, (2, 1))  # (a, in, w', s)
-            both = xp.tensordot(w, half, ((2, 3), (1, 2)))  # (w, out, a, s)
-            return both.transpose(0, 2, 1, 3).reshape(-1, w.shape[1], block.shape[2])
-
-        tensors, error = compress(len(sites), from_left, from_right, left, right, bond_dimension, cutoff)
+        left, right = (
+            xp.eye(a.shape[axis], dtype=dtype) for a, axis in ((state.tensors[first], 0), (state.tensors[last], 2))
+        )
+        tensors, error = compress(sites, left, right, bond_dimension, cutoff)
         return MatrixProductState([*state.tensors[:first], *tensors, *state.tensors[last + 1 :]], center=first), error
 
 
-def _site_product(w: Array, a: Array) -> Array:
+class _SiteProduct:
+    """One site of M psi, W (w, o, i, w') times A (a, i, a'), between products from its left and from its right."""
+
+    def __init__(self, w: Array, a: Array) -> None:
+        self.w, self.a = w, a
+
+    def from_left(self, rows: Array) -> Array:
+        """(n, w a) to (n, o, w' a')."""
+        w, a = self.w, self.a
+        half = rows.reshape(-1, a.shape[0]) @ a.reshape(a.shape[0], -1)  # (n w, i a')
+        half = half.reshape(len(rows), -1, a.shape[2])  # (n, w i, a')
+        both = w.transpose(1, 3, 0, 2).reshape(-1, half.shape[1]) @ half  # (n, o w', a')
+        return both.reshape(len(rows), w.shape[1], -1)
+
+    def from_right(self, columns: Array) -> Array:
+        """(w' a', s) to (w a, o, s)."""
+        w, a = self.w, self.a
+        half = a.reshape(-1, a.shape[2]) @ columns.reshape(w.shape[3], a.shape[2], -1)  # (w', a i, s)
+        half = half.reshape(w.shape[3], a.shape[0], a.shape[1], -1).transpose(1, 0, 2, 3)
+        both = w.transpose(0, 1, 3, 2).reshape(w.shape[0] * w.shape[1], -1) @ half.reshape(
+            a.shape[0], -1, half.shape[3]
+        )  # (a, w o, s)
+        both = both.reshape(a.shape[0], w.shape[0], w.shape[1], -1).swapaxes(0, 1)
+        return both.reshape(-1, *both.shape[2:])
+
+
+def site_product(w: Array, a: Array) -> Array:
     """W (l, o, i, r) times a tensor (l', i, ..., r'): bonds (l l'), (r r')."""
     xp = array_module(a)
     both = xp.tensordot(w, a, (2, 1))  # (l, o, r, l', ..., r')

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import NotEnoughMemoryError, ParameterError, ShapeError
-from .decompositions import Array, array_module, compress, kept_values
+from .decompositions import Array, Site, array_module, compress, kept_values
 
 if TYPE_CHECKING:
     from .operators import MatrixProductOperator
@@ -242,14 +242,7 @@ class MatrixProductState:
         xp = array_module(self.tensors[0])
         one = xp.ones((1, 1), dtype=self.dtype)
 
-        def from_left(k: int, triangle: Array) -> Array:
-            tensor = self.tensors[k]
-            return (triangle @ tensor.reshape(tensor.shape[0], -1)).reshape(-1, *tensor.shape[1:])
-
-        def from_right(k: int, right: Array) -> Array:
-            return self.tensors[k] @ right
-
-        tensors, error = compress(len(self), from_left, from_right, one, one, bond_dimension, cutoff)
+        tensors, error = compress([Site(t) for t in self.tensors], one, one, bond_dimension, cutoff)
         return MatrixProductState(tensors, center=0), error
 
     def moved(self, center: int) -> MatrixProductState:
