@@ -107,6 +107,8 @@ $(CUDA_VENV)/.installed: constraints.txt
 	-$(PYTHON312) -m venv .venv-nwqlib && .venv-nwqlib/bin/python $(PIP) 'nwqlib[aer]==1.0.3.post2'
 	mkdir -p .venv-nwqlib && touch $@
 
+# with the CUDA extra again: what the tests need must not bring another torch
+comma := ,
 $(VENV)/.installed-%: $(VENV)/.installed
-	$(PIP_INSTALL) -e '.[$*]'
+	$(PIP_INSTALL) -e '.[$(if $(CUDA_MAJOR),cuda$(CUDA_MAJOR)$(comma))$*]'
 	touch $@

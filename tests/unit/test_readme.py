@@ -36,3 +36,10 @@ def test_planning_for_this_machine(
     assert "gate time: " in printed and " -> from there on kernel_reflection wins" in printed
     assert "pruned to at most 15 of 60 entries a row" in printed and "damped by 0.1" in printed
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_point_source_among_two_to_the_forty_points(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(BLOCKS[2], {})
+    printed = capsys.readouterr().out
+    # the discrete Green's function at its source, 1/(2 sinh theta), 2 cosh theta = 2 + s = 22/9
+    assert float(printed.split()[-2]) == pytest.approx(1 / (((22 / 9) ** 2 - 4) ** 0.5), rel=1e-2)
