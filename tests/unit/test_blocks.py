@@ -20,6 +20,7 @@ from qnewton_gpu.curvature import Objective, make_curvature
 from qnewton_gpu.errors import CombinationError, UnknownNameError, UnsupportedModelError
 from qnewton_gpu.solvers import Solution, Status
 from qnewton_gpu.systems import SystemOptions, build_blocks
+from qnewton_gpu.tensor_networks.chain import MatrixProductOperator, MatrixProductState
 from qnewton_gpu.training import TrainConfig, Training
 
 CPU = select_backend("cpu")
@@ -172,10 +173,28 @@ def test_one_circuit_for_the_product_gives_the_same_step() -> None:
         assert np.allclose(whole.x.reshape(W.shape), -step, rtol=1e-8, atol=1e-10)
 
 
+def test_the_gradient_is_a_state_of_two_sites_and_each_inverse_acts_on_one() -> None:
+    """Its bond is the number of right-hand sides, and the inverses leave it as it is."""
+    layers, g, blocks = kfac_of()
+    for layer, block in zip(layers, blocks, strict=True):
+        A, G = (factor.numpy() for factor in layer.damped(0.1 + DECAY))
+        W = layer.gradient(torch.as_tensor(g)).numpy()
+        state = MatrixProductState.from_vector(W.reshape(-1), (len(A), len(G)), cutoff=1e-12)
+        inverse = MatrixProductOperator([np.linalg.inv(factor)[None, :, :, None] for factor in (A, G)])
+        found, dropped = inverse.apply(state)
+        assert state.bond_dimension == found.bond_dimension == len(block.singular_values) and dropped < 1e-12
+        step = layer.gradient(torch.as_tensor(step_of(block, solved(block), len(g)))).numpy()
+        assert np.allclose(found.vector().reshape(W.shape), -step, rtol=1e-9, atol=1e-12)
+
+
 def optimizer_on(model: torch.nn.Module, solver: str = "qsvt", **options: Any) -> qn.QNewton:
-    keys = {name: options.pop(name) for name in ("encoding", "mode") if name in options}
+    keys = {name: options.pop(name) for name in ("encoding", "mode", "backend") if name in options}
     return qn.QNewton(
-        model, CRITERION, curvature="kfac", scheduler=qn.Scheduler(solver=solver, backend="cpu", **keys), **options
+        model,
+        CRITERION,
+        curvature="kfac",
+        scheduler=qn.Scheduler(solver=solver, **{"backend": "cpu", **keys}),
+        **options,
     )
 
 
@@ -185,6 +204,8 @@ def optimizer_on(model: torch.nn.Module, solver: str = "qsvt", **options: Any) -
         {"mode": "fused"},
         {"mode": "circuit", "encoding": "matching"},
         {"mode": "circuit", "encoding": "dilation"},
+        {"backend": "tensornet"},
+        pytest.param({"backend": "tensornet:64"}, marks=pytest.mark.slow),
         {"encoding": "walk", "solver": "kernel_reflection"},
         {"encoding": "walk", "scaling": "jacobi"},
         {"solver": "saddle_free"},
@@ -273,7 +294,13 @@ def test_what_kfac_cannot_do_is_refused_before_training(options: dict[str, Any],
 def test_sharing_is_for_kfac_alone() -> None:
     with pytest.raises(CombinationError, match="does nothing for ggn"):
         qn.QNewton(batch()[0], CRITERION, sharing="reduce")
-    assert SystemOptions("kfac").partition == "layer" and SystemOptions().partition == "network"
+
+
+def test_the_partition_is_the_natural_one_and_configurations_of_former_versions_keep_theirs() -> None:
+    assert SystemOptions("kfac").partition == TrainConfig(curvature="kfac").partition == "layer"
+    assert SystemOptions().partition == TrainConfig().partition == "network"
+    former = {**TrainConfig().to_dict(), "partition": "layer"}
+    assert TrainConfig.from_dict(former).partition == "layer"
 
 
 def test_a_training_in_two_parts_equals_one_that_was_not_interrupted() -> None:

@@ -212,6 +212,7 @@ STEPS = [
     for mode in ("subspace", "auto")
     for partition in ("network", "layer")
 ]
+STEPS += [("kfac", "subspace", "layer")]
 
 
 @pytest.mark.parametrize(("curvature", "mode", "partition"), [s for s in STEPS if s[:2] != ("ggn", "auto")])
