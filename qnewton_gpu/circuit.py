@@ -228,6 +228,8 @@ class Circuit:
 
     def permute(self, permutation: np.ndarray, targets: Sequence[int], label: str) -> None:
         """new[i] = old[permutation[i]] on the amplitudes of the targets."""
+        if not targets:
+            return
         self.append(PermutationGate(label, tuple(targets), permutation=np.asarray(permutation, dtype=np.int64)))
 
     def shift(

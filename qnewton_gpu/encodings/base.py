@@ -113,7 +113,11 @@ class Coordinates:
     epsilon = 0.0
     same_for_all = True
     gate_bytes = 0.0
-    excluded: Circuit | None = None
+
+    @property
+    def excluded(self) -> Circuit | None:
+        """A program that prepares the state of the system that the left projector leaves out, if it does."""
+        return None
 
     def column(self, k: int) -> Any:
         """The encoding that column k meets."""

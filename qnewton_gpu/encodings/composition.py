@@ -111,6 +111,7 @@ class Inflated(Coordinates):
         self.name, self.part, self.backend, self.operator = part.name, part, part.backend, part.operator
         self.alpha, self.shape, self.symmetric = alpha, part.shape, part.symmetric
         self.system_qubits, self.same_for_all = part.system_qubits, part.same_for_all
+        self.gate_bytes = part.gate_bytes
         self.weight, self.slack = math.sqrt(part.alpha / alpha), math.sqrt(1 - part.alpha / alpha)
         self.epsilon, self.register_size = part.epsilon, part.register_size + sum(part.shape)
         self.ancilla_qubits = max(part.ancilla_qubits, 1) + 1
@@ -216,6 +217,8 @@ class BlockDiagonal(Composition):
         )
         self._block_qubits = max(part.system_qubits for part in parts)
         self.system_qubits = self._block_qubits + qubits(len(parts))
+        # a table under a control is one of twice the length
+        self.gate_bytes = sum(part.gate_bytes for part in parts) * 2.0 ** qubits(len(parts))
         self.same_for_all = all(part.same_for_all for part in parts)
 
     @property

@@ -199,7 +199,8 @@ class KernelOf(Coordinates):
         self.encoded, self.operator, self.alpha = inner, inner.operator, inner.alpha
         self.system_qubits, self.ancilla_qubits, self.epsilon = inner.system_qubits, inner.ancilla_qubits, inner.epsilon
         self.register_size, self.backend = inner.register_size, backend
-        self.same_for_all, self.gate_bytes = direction.shape[1] == 1, 16.0 * 4**self.system_qubits
+        self.same_for_all = direction.shape[1] == 1
+        self.gate_bytes = inner.gate_bytes + 16.0 * 4**self.system_qubits
         # a column without b gets a projector, too: b' is the last unit vector
         self._direction = direction
         b = xp.concatenate([direction, xp.ones((1, direction.shape[1]))])

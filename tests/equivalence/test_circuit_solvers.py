@@ -196,6 +196,26 @@ def test_every_encoding_with_gates_on_every_backend(backend: Any, name: str, sol
     same_solutions(here, there)
 
 
+@pytest.mark.parametrize("network", ["tensornet", "tensornet:64"])
+@pytest.mark.parametrize("name", WITH_GATES)
+def test_kernel_reflection_as_a_tensor_network(name: str, network: str) -> None:
+    """Searched norms, alternating projectors and one circuit a column, exact and as matrix-product states."""
+    backend = qn.select_backend(network)
+    options: dict[str, Any] = {"solver": "kernel_reflection", "tolerance": 1e-2}
+    H, b = structured(name)[0], columns(structured(name)[0].shape[0], 2)
+    there = qn.solve(H, b, mode="circuit", encoding=name, backend="cpu", **options)
+    here = qn.solve(structured(name, backend)[0], b, encoding=name, backend=backend, **options)
+    assert here.solved and here.resources["mode"] == "circuit"
+    same_solutions(here, there)
+
+
+@pytest.mark.parametrize("network", ["tensornet", "tensornet:8"])
+@pytest.mark.parametrize("solver", ["qsvt", "kernel_reflection"])
+def test_one_unknown_as_a_tensor_network(solver: str, network: str) -> None:
+    solution = qn.solve([[-2.0]], [1.0], solver=solver, encoding="matching", backend=network, tolerance=1e-3)
+    assert solution.solved and np.allclose(solution.x, [-0.5], rtol=0, atol=1e-3)
+
+
 def test_the_searching_circuits_are_gates_too() -> None:
     system = qn.LinearSystem(as_operator(well_conditioned(3), CPU), columns(3, 2), qn.SpectrumBounds(1, 99), 1e-2)
     method = make_solver("kernel_reflection", encoding="matching", mode="circuit").method(system, CPU)
@@ -245,8 +265,9 @@ def test_encodings_and_solvers_without_gates_are_refused() -> None:
             with pytest.raises(CombinationError, match="walk has no gate program"):
                 qn.solve(H, b, solver=solver, encoding="walk", mode="circuit", backend="cpu")
     for solver in ("hhl", "cks", "adiabatic"):
-        with pytest.raises(CombinationError, match=f"{solver} cannot be run in mode 'circuit'.*'subspace' or 'fused'"):
-            qn.solve(H, b, solver=solver, encoding="matching", mode="circuit", backend="cpu")
+        for options in ({"mode": "circuit", "backend": "cpu"}, {"backend": "tensornet"}):
+            with pytest.raises(CombinationError, match=f"{solver} cannot be run in mode 'circuit'.*or solver='qsvt'"):
+                qn.solve(H, b, solver=solver, encoding="matching", **options)
     walk: Any = encode(as_operator(H, CPU), CPU, "walk")
     with pytest.raises(CombinationError, match="walk has no gate program"):
         extended(walk, 0.5 * walk.alpha).circuit()
