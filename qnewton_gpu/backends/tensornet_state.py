@@ -25,6 +25,19 @@ WHOLE = 3.0
 is wanted next, costs at least twice as much."""
 
 
+def small_operands(gates: Iterable[Any]) -> list[Any]:
+    """Gates multiplied while their operands stay small; long adders stay what they are."""
+    fused: list[Any] = []
+    segment: list[Any] = []
+    for gate in gates:
+        if isinstance(gate, ShiftGate) and len(gate.qubits) > SMALL_SHIFT:
+            fused += [*fuse(segment, tensor_product), gate]
+            segment = []
+        else:
+            segment.append(gate)
+    return fused + fuse(segment, tensor_product)
+
+
 class TensorNetworkState:
     """k registers as the tensor network of what was done to them; nothing of size 2^num_qubits unless it is asked for.
 
@@ -46,16 +59,7 @@ class TensorNetworkState:
             self.apply(gate)
 
     def fuse(self, gates: Iterable[Any]) -> list[Any]:
-        """Gates multiplied while operands stay small; long adders stay what they are."""
-        fused: list[Any] = []
-        segment: list[Any] = []
-        for gate in gates:
-            if isinstance(gate, ShiftGate) and len(gate.qubits) > SMALL_SHIFT:
-                fused += [*fuse(segment, tensor_product), gate]
-                segment = []
-            else:
-                segment.append(gate)
-        return fused + fuse(segment, tensor_product)
+        return small_operands(gates)
 
     @property
     def amplitudes(self) -> Any:

@@ -22,6 +22,9 @@ from ..circuit import Circuit
 from ..operators import MatrixOperator, Operator
 from .base import ExplicitSymmetric, Side, positive_or_one, qubits
 
+PROGRAM_BYTES = 80.0
+"""Taken by the tables of the gate program and by its fusion, for each amplitude of its qubits."""
+
 
 @dataclass(frozen=True)
 class MatchingRegister:
@@ -55,6 +58,7 @@ class ColouredEncoding(ExplicitSymmetric, ABC):
         self.system_qubits = qubits(n)
         self.ancilla_qubits = qubits(colours) + 1
         self.register_size = 2 * colours * n
+        self.gate_bytes = PROGRAM_BYTES * 2.0 ** (self.system_qubits + self.ancilla_qubits)
 
     @abstractmethod
     def _colour(self) -> np.ndarray:

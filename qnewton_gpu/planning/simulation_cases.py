@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..backends.base import Backend
+from ..backends.tensornet_state import small_operands
 from ..circuit import Gate
 from ..encodings import WITH_GATES, choose_encoding
 from ..encodings.base import qubits
+from ..encodings.matching import PROGRAM_BYTES
 from ..errors import NotEnoughMemoryError
 from ..operators import ExplicitMatrix, GramOperator, KroneckerOperator
 from ..simulation import Run
@@ -39,8 +41,8 @@ EXACT, CHAIN = "tensornet", "tensornet:"
 """Simulators by networks; the name of a chain goes on with its bond dimension."""
 MOST_TABLE_QUBITS = 16
 """Of a program whose tables are made operators, to know their bonds."""
-TABLE_BYTES = 96.0
-"""Taken by the tables of a gate program while they are made, for each amplitude of its register."""
+OPERAND_BYTES = 4500.0
+"""Of the description of an operand and its contraction, beside its array."""
 COLOURED = ("matching", "banded", "toeplitz", "pauli")
 """Encodings whose whole register is simulated colour by colour."""
 
@@ -92,7 +94,8 @@ class Circuit:
         if program is None:
             return exact_cost(lambda queries: self.derived.network(queries, self.columns))
         start = np.broadcast_to(0.0, (1 << system, self.columns))  # a shape: no array is made
-        return exact_cost(lambda queries: network_of(program, system, self.qubits, start, queries))
+        fused = small_operands(program)
+        return exact_cost(lambda queries: network_of(fused, system, self.qubits, start, queries))
 
     @cached_property
     def operators(self) -> list[GateShape]:
@@ -114,7 +117,7 @@ class Circuit:
     def bytes(self, name: str, bond: int, backend: Backend) -> float:
         """What the door of a solve checks before it starts; of tensor networks what their arrays take."""
         if name == EXACT:
-            return self.exact.bytes
+            return self.exact.bytes + OPERAND_BYTES * self.exact.operands * self.queries
         if name.startswith(CHAIN):
             return chain_bytes(self.operators, self.qubits, bond) * self.columns
         start = np.broadcast_to(0.0, (self.sizes.operator.shape[0], self.columns))
@@ -122,7 +125,10 @@ class Circuit:
 
     def setup(self, name: str, rates: SimulatorRates) -> float:
         """Simulated seconds before the first query: a gate program is made and fused in every round."""
-        return rates.program_latency + rates.program_seconds * 2.0**self.qubits if name == "circuit" else 0.0
+        if name != "circuit":
+            return 0.0
+        prepared = rates.preparation_seconds * 8.0**self.sizes.system_qubits if self.reflected else 0.0
+        return rates.program_latency + rates.program_seconds * 2.0**self.qubits + prepared
 
     def query(self, name: str, bond: int, rates: SimulatorRates) -> float:
         """Simulated seconds of one query on all columns."""
@@ -218,8 +224,7 @@ def _program(encoding: Any, backend: Backend) -> Sequence[Gate] | None:
     """The gates of an encoding, if it has any and their tables can be made here; adders have none."""
     if not hasattr(encoding, "circuit"):
         return None
-    amplitudes = 2.0 ** (encoding.system_qubits + encoding.ancilla_qubits)
-    if encoding.name != "toeplitz" and TABLE_BYTES * amplitudes > backend.available_bytes():
+    if encoding.gate_bytes > backend.available_bytes():
         return None
     gates: Sequence[Gate] = encoding.circuit().gates
     return gates
@@ -240,7 +245,9 @@ def _stated(mode: str, system: LinearSystem) -> Sizes:
     if mode != "circuit":
         return Sizes(operator, "walk", alpha, operator.nonzeros + 2 * n, system_qubits, qubits(n + 2))
     colours = max(2 * -(-operator.nonzeros // n) - 1, 1)
-    return Sizes(operator, "matching", alpha, 2 * colours * n, system_qubits, qubits(colours) + 1)
+    ancillas = qubits(colours) + 1
+    gate_bytes = PROGRAM_BYTES * 2.0 ** (system_qubits + ancillas)
+    return Sizes(operator, "matching", alpha, 2 * colours * n, system_qubits, ancillas, gate_bytes=gate_bytes)
 
 
 def grown(encoding: Any) -> Sizes:
@@ -249,5 +256,5 @@ def grown(encoding: Any) -> Sizes:
     larger = StatedOperator(operator.shape[0] + 1, operator.nonzeros + 1, None, operator.backend)
     return Sizes(
         larger, encoding.name, encoding.alpha, encoding.register_size + 2, system, encoding.ancilla_qubits,
-        gate_bytes=ENTRY_BYTES * 4.0**system,
+        gate_bytes=2 * encoding.gate_bytes + ENTRY_BYTES * 4.0**system,
     )  # fmt: skip

@@ -22,6 +22,7 @@ import numpy as np
 from ..backends.base import Backend
 from ..backends.contraction_paths import path_cost, time_order
 from ..backends.tensornet import TensornetBackend
+from ..backends.tensornet_state import small_operands
 from ..conditioning import SpectrumBounds
 from ..costs.calibration import Rows, fit, machine_key, median_seconds, random_sparse, threads
 from ..encodings import encode
@@ -39,10 +40,11 @@ SUBSPACE_SIZES = (100, 1000, 10_000, 60_000)
 DENSE_SIZES = (128, 512, 1536)
 REGISTER_SIZES = (32, 250, 2000, 16_000)
 CIRCUIT_SIZES = (32, 256, 2048)
+LARGEST_PREPARED = 256
 CHAIN_BONDS = (4, 8, 16, 32, 64)
 CHAIN_QUBITS = 16
 NETWORK_SIZES = (8, 32, 128)
-NETWORK_QUERIES = 9
+NETWORK_QUERIES = 25
 QUERIES = 20
 """Of a circuit that is timed against one of a single query."""
 _FORMAT = 1
@@ -57,7 +59,8 @@ class SimulatorRates:
                 + unknown_seconds * N; with kernel reflection projection_latency + projection_seconds * N more
     fused       register_latency + amplitude_seconds * register size (coloured_seconds for matching and its kind)
     circuit     gate_latency + gate_seconds * 2^qubits; each round program_latency + program_seconds * 2^qubits more,
-                for the gate program and its fusion
+                for the gate program and its fusion, and with kernel reflection preparation_seconds * 8^(qubits of
+                the system) for the program that prepares (b, 1)
     tensornet   exact: path_latency * pairs + flop_seconds * flops of the contraction path
     chains      site_latency + cube_seconds * (w chi)^3 for each site that an operator of bond w acts on, compressed
     Each round of a solver takes round_seconds beside its circuit.
@@ -79,6 +82,7 @@ class SimulatorRates:
     gate_seconds: float
     program_latency: float
     program_seconds: float
+    preparation_seconds: float
     path_latency: float
     flop_seconds: float
     site_latency: float
@@ -176,9 +180,7 @@ def _subspace(backend: Backend) -> dict[str, float]:
         parts[1 if operator.sparse else 2] = float(operator.nonzeros)
         rows.append((parts, query))
         if operator.sparse:
-            direction = backend.xp.full((n, 1), n**-0.5)
-            reflected = KernelOf(extended(encoding, encoding.alpha), direction, backend)
-            _, with_projection = _query(reflected, "subspace", n + 1, backend)
+            _, with_projection = _query(_reflected(encoding, backend), "subspace", n + 1, backend)
             more.append(([1.0, float(n)], max(with_projection - query, 0.1 * query)))
     latency, entry, dense, unknown = map(float, fit(rows))
     projection, vector = map(float, fit(more))
@@ -212,20 +214,31 @@ def _registers(backend: Backend) -> dict[str, float]:
 
 
 def _circuits(backend: Backend) -> dict[str, float]:
-    """Gate programs of the matching encoding."""
+    """Gate programs of the matching encoding, and of kernel reflection on it, which has to prepare (b, 1)."""
     queries: Rows = []
     programs: Rows = []
     for size in CIRCUIT_SIZES:
-        encoding = encode(_operator(size, 3, backend), backend, "matching")
+        encoding: Any = encode(_operator(size, 3, backend), backend, "matching")
         one, query = _query(encoding, "circuit", size, backend)
-        amounts = [1.0, 2.0 ** (encoding.system_qubits + encoding.ancilla_qubits)]
-        queries.append((amounts, query))
-        programs.append((amounts, max(one - query, 0.1 * one)))
-    (gate, gate_amplitude), (program, program_amplitude) = fit(queries), fit(programs)
+        amplitudes = 2.0 ** (encoding.system_qubits + encoding.ancilla_qubits)
+        queries.append(([1.0, amplitudes], query))
+        programs.append(([1.0, amplitudes, 0.0], max(one - query, 0.1 * one)))
+        if size <= LARGEST_PREPARED:
+            reflected = _reflected(encoding, backend)
+            run = Run(reflected, np.ones(3), backend.xp.full((size + 1, 1), size**-0.5), "right", "circuit")
+            seconds = median_seconds(backend, lambda run=run: run.execute(backend))  # type: ignore[misc]
+            amounts = [1.0, 2 * amplitudes, 8.0**reflected.system_qubits]
+            programs.append((amounts, max(seconds - 4 * query, 0.1 * seconds)))
+    (gate, gate_amplitude), (program, program_amplitude, prepared) = fit(queries), fit(programs)
     return {
         "gate_latency": float(gate), "gate_seconds": float(gate_amplitude), "program_latency": float(program),
-        "program_seconds": float(program_amplitude),
+        "program_seconds": float(program_amplitude), "preparation_seconds": float(prepared),
     }  # fmt: skip
+
+
+def _reflected(encoding: Any, backend: Backend) -> KernelOf:
+    n = encoding.operator.shape[0]
+    return KernelOf(extended(encoding, encoding.alpha / 2), backend.xp.full((n, 1), n**-0.5), backend)
 
 
 def _networks(backend: Backend) -> dict[str, float]:
@@ -235,7 +248,8 @@ def _networks(backend: Backend) -> dict[str, float]:
         encoding: Any = encode(_operator(size, 1, backend), backend, "matching")
         system, start = encoding.system_qubits, backend.xp.full((size, 1), size**-0.5)
         phases = np.random.default_rng(0).random(NETWORK_QUERIES + 1)
-        network = network_of(encoding.circuit().gates, system, system + encoding.ancilla_qubits, start, NETWORK_QUERIES)
+        gates = small_operands(encoding.circuit().gates)
+        network = network_of(gates, system, system + encoding.ancilla_qubits, start, NETWORK_QUERIES)
 
         def contracted(encoding: Any = encoding, start: Any = start, phases: Any = phases) -> Any:
             fresh: Any = TensornetBackend(backend)  # which knows no path yet
@@ -290,6 +304,7 @@ REFERENCE = SimulatorRates(
     gate_seconds=9.6e-9,
     program_latency=4e-3,
     program_seconds=2.3e-7,
+    preparation_seconds=6e-11,
     path_latency=1e-5,
     flop_seconds=1e-9,
     site_latency=9.2e-5,
