@@ -27,18 +27,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..circuit import Gate, MatrixGate
-from ..errors import NotEnoughMemoryError, ParameterError, ShapeError
+from ..errors import CombinationError, NotEnoughMemoryError, ParameterError, ShapeError
 from ..tensor_networks.gate_operators import LocalOperator, fuse_where_cheaper, gate_operator
+from .base import Backend, StateVector
+from .tensornet import TensornetBackend
 from .tensornet_chain import ChainStateVector
 
 if TYPE_CHECKING:
     from .tensornet_gpu import CuTensorNetEngine
 
 STRETCH = 64
+"""Operators that wait together: the chain is prepared and computed once for all of them."""
 MOST_QUBITS = 63
 """NetworkState counts the exact bonds in signed 64-bit integers."""
 MOST_BOND = 1024
 """Of NetworkState."""
+
+
+class NetworkStateBackend(TensornetBackend):
+    """As "tensornet:CHI" on a GPU, but with cuTensorNet's NetworkState for the chains and its estimate of their error.
+
+    Raises BackendUnavailableError where cuTensorNet is missing, CombinationError where `base` is no GPU.
+    """
+
+    def __init__(self, base: Backend, bond_dimension: int, cutoff: float = 1e-12) -> None:
+        if base.name != "gpu":
+            raise CombinationError("base", f"cuTensorNet needs a GPU, not {base.device}", 'Use backend="tensornet:64"')
+        super().__init__(base, bond_dimension, cutoff)
+        self._most_bond = bond_dimension
+        self.engine  # noqa: B018  raises at once where it cannot be used
+
+    def state_vector(self, start: Any, num_qubits: int) -> StateVector:
+        engine: Any = self.engine
+        return NetworkStateChain(engine, start, num_qubits, self._most_bond, self.cutoff)
 
 
 class NetworkStateChain:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends.contraction_paths import path_cost, time_order
-from qnewton_gpu.backends.network_state import NetworkStateChain
+from qnewton_gpu.backends.network_state import NetworkStateBackend, NetworkStateChain
 from qnewton_gpu.backends.tensornet import TensornetBackend
 from qnewton_gpu.backends.tensornet_gpu import CuTensorNetEngine, SlicedPathCost
 from qnewton_gpu.circuit import Circuit
@@ -187,7 +187,7 @@ def test_a_search_makes_no_operand(engine: CuTensorNetEngine, monkeypatch: pytes
 
 @pytest.mark.parametrize("encoding", ["matching", "banded", "toeplitz"])
 def test_solutions_are_those_of_the_circuit(device: Any, encoding: str) -> None:
-    """QSVT by exact contraction, and by the chains of this package on the device."""
+    """QSVT by exact contraction, by the chains of this package on the device, and by those of cuTensorNet."""
     b = start(1)[:, 0]
 
     def system(backend: Any) -> Any:
@@ -195,7 +195,7 @@ def test_solutions_are_those_of_the_circuit(device: Any, encoding: str) -> None:
 
     options: dict[str, Any] = {"solver": "qsvt", "encoding": encoding, "tolerance": 1e-2}
     expected = qn.solve(system(CPU), b, mode="circuit", backend=CPU, **options)
-    for backend in (TensornetBackend(device), TensornetBackend(device, 64)):
+    for backend in (TensornetBackend(device), TensornetBackend(device, 64), NetworkStateBackend(device, 64)):
         here = qn.solve(system(device), b, backend=backend, **options)
         assert here.solved and here.queries == expected.queries
         assert np.allclose(here.x, expected.x, rtol=0, atol=1e-10)

@@ -22,8 +22,11 @@ COLUMNS = "{:<25} {:>6} {:>6} {:>8}  {:>10} {:>10} {:>10}  {:>9} {:>6} {:>8} {:>
 
 def find(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What contract_path says of each network, in the Python that has cuQuantum."""
-    from cuquantum.tensornet import OptimizerOptions, contract_path
+    from cuquantum.tensornet import NetworkOptions, OptimizerOptions, contract_path
+    from cuquantum.tensornet.experimental import MPSConfig
 
+    NetworkOptions(device_id=0, handle=1, memory_limit=LIMIT, blocking="auto")
+    MPSConfig(max_extent=64, rel_cutoff=1e-12)
     found = []
     for network in networks:
         # one number stands for every entry: nothing of the size of an operand is allocated
@@ -33,13 +36,19 @@ def find(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         path, info = contract_path(
             *form, network["output"], options={"memory_limit": LIMIT}, optimize=OptimizerOptions(seed=0)
         )
+        seconds = time.perf_counter() - start
+        # a path and slices that are given, as for a contraction, are taken as they are
+        sliced = network["output"][0]
+        given = {"path": [(int(a), int(b)) for a, b in path], "slicing": ((sliced, 1),)}
+        again, same = contract_path(*form, network["output"], options={"memory_limit": LIMIT}, optimize=given)
+        assert list(again) == given["path"] and same.num_slices == 2 and list(same.slices) == [(sliced, 1)]
         found.append(
             {
                 "path": [[int(a), int(b)] for a, b in path],
                 "flops": info.opt_cost,
                 "largest": info.largest_intermediate,
                 "slices": info.num_slices,
-                "seconds": time.perf_counter() - start,
+                "seconds": seconds,
             }
         )
     return found

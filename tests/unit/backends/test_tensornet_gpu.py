@@ -16,11 +16,17 @@ from standins import cupy_standin, cutensornet_standin
 from standins.cutensornet_standin import Live
 from standins.rehearsal import rehearse
 
-from qnewton_gpu.backends import network_state, tensornet_gpu
-from qnewton_gpu.backends.network_state import NetworkStateChain
+from qnewton_gpu.backends import network_state, select_backend, tensornet_gpu
+from qnewton_gpu.backends.network_state import NetworkStateBackend, NetworkStateChain
 from qnewton_gpu.backends.tensornet import TensornetBackend
 from qnewton_gpu.backends.tensornet_gpu import CuTensorNetEngine, why_no_cutensornet
-from qnewton_gpu.errors import BackendUnavailableError, NotEnoughMemoryError, ParameterError, ShapeError
+from qnewton_gpu.errors import (
+    BackendUnavailableError,
+    CombinationError,
+    NotEnoughMemoryError,
+    ParameterError,
+    ShapeError,
+)
 from qnewton_gpu.tensor_networks.network import Operand, TensorNetwork
 
 RECORD: dict[str, list[str]] = cupy_standin.RECORD["cutensornet"]
@@ -176,6 +182,8 @@ def test_what_network_state_cannot_hold_is_refused(engine: CuTensorNetEngine, mo
     for bond_dimension in (0, 1025):
         with pytest.raises(ParameterError, match="bond_dimension"):
             NetworkStateChain(engine, start, 40, bond_dimension)
+    with pytest.raises(CombinationError, match="needs a GPU"):
+        NetworkStateBackend(select_backend("cpu"), 8)
     state = NetworkStateChain(engine, start, 40, 8)
     with pytest.raises(NotEnoughMemoryError, match="GiB"):
         state.amplitudes  # noqa: B018
