@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Protocol
 
+import numpy as np
+
 from .backends.base import Backend, Side
+from .backends.tensornet import TensornetBackend
 from .circuit import branch_gates
 from .encodings import WITH_GATES
 from .encodings.base import BlockEncoding, EncodedProducts, other
@@ -104,6 +107,7 @@ class Chain:
     def execute(self, backend: Backend) -> Outcome:
         xp, amplitudes = backend.xp, self.runs[0].start
         norm, worst, register = xp.ones(amplitudes.shape[1]), xp.ones(amplitudes.shape[1]), None
+        truncation, bonds = 0.0, []
         for run in self.runs:
             outcome = replace(run, start=amplitudes).execute(backend)
             length = xp.sqrt(outcome.success_probability)
@@ -111,8 +115,18 @@ class Chain:
             amplitudes = outcome.amplitudes / xp.where(length > 0, length, 1.0)
             farther = abs(outcome.register_norm - 1) > abs(worst - 1)
             worst, register = xp.where(farther, outcome.register_norm, worst), outcome.register
+            truncation += outcome.truncation_error  # the circuits behind it do not lengthen what is lost
+            bonds.append(outcome.bond_dimension)
         assert register is not None
-        return Outcome(norm * amplitudes, norm**2, worst, self.queries, register)
+        return Outcome(
+            norm * amplitudes,
+            norm**2,
+            worst,
+            self.queries,
+            register,
+            truncation_error=truncation,
+            bond_dimension=largest_bond(bonds),
+        )
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,10 @@ class Outcome:
     """Runs of the circuit that the readout took, (k,); None where amplitudes were read exactly."""
     preparations: Any | None = None
     """Those of them that passed post-selection, (k,)."""
+    truncation_error: float = 0.0
+    """Bound of ||simulated - exact register|| for the worst column, where registers are matrix-product states."""
+    bond_dimension: int | None = None
+    """The largest bond of such registers; None of registers that are kept whole."""
 
 
 class Program(Protocol):
@@ -153,7 +171,7 @@ def check_mode(mode: str, encoding_name: str) -> None:
         raise CombinationError(
             "mode",
             f"{encoding_name} has no gate program",
-            f"Use encoding='{WITH_GATES[0]}', or mode='subspace' or 'fused'",
+            f"Use encoding='{WITH_GATES[0]}' of an explicit symmetric matrix, or mode='subspace' or 'fused'",
         )
 
 
@@ -204,6 +222,19 @@ def check_simulation_memory(mode: str, size: int, register_size: int, columns: i
             f"About {int(backend.available_bytes() / subspace * size * columns)} unknowns (N times columns) would fit"
         )
     check_memory("mode", predicted_bytes(mode, size, register_size, columns, backend), backend, fits)
+
+
+def check_circuit_memory(encoding: Any, columns: int, backend: Backend) -> None:
+    """Raise NotEnoughMemoryError where the tensor network of one query already takes more than there is.
+
+    More queries make it longer, but hardly larger. State vectors are checked by their size.
+    """
+    if not isinstance(backend, TensornetBackend) or backend.bond_dimension is not None:
+        return
+    block, system = encoding.circuit(), encoding.system_qubits
+    state: Any = backend.state_vector(np.zeros((1 << system, columns)), block.num_qubits)
+    state.run(branch_gates(state.fuse(block), block.num_qubits, system, np.zeros(2)))
+    state.check_lowest(1 << system)
 
 
 def _subspace_needs(bytes_needed: float) -> str:
@@ -368,6 +399,8 @@ def _by_column(run: Run, backend: Backend) -> Outcome:
         success_probability=joined("success_probability"),
         register_norm=joined("register_norm"),
         register=lambda: backend.xp.concatenate([outcome.register() for outcome in columns], axis=1),
+        truncation_error=max(outcome.truncation_error for outcome in columns),
+        bond_dimension=largest_bond(outcome.bond_dimension for outcome in columns),
     )
 
 
@@ -390,7 +423,21 @@ def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
         psi = common * state.amplitudes
         return xp.concatenate([psi.real.astype(psi.dtype), 1j * psi.imag])
 
-    return Outcome(success[places], (success**2).sum(axis=0), state.norms(), run.queries, register)
+    return Outcome(
+        success[places], (success**2).sum(axis=0), state.norms(), run.queries, register, **truncation_of(state)
+    )
+
+
+def truncation_of(state: Any) -> dict[str, Any]:
+    """`truncation_error` and `bond_dimension` of an Outcome, where registers are matrix-product states."""
+    if not hasattr(state, "truncation_error"):
+        return {}
+    return {"truncation_error": float(max(state.truncation_error)), "bond_dimension": state.bond_dimension}
+
+
+def largest_bond(bonds: Iterable[int | None]) -> int | None:
+    """Of the registers that have bonds; None where none has."""
+    return max((bond for bond in bonds if bond is not None), default=None)
 
 
 def _outcome(run: Run, amplitudes: Any, norm: Any, register: Callable[[], Any], xp: Any) -> Outcome:

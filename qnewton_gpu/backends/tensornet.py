@@ -18,6 +18,7 @@ from ..errors import NotEnoughMemoryError
 from ..tensor_networks.network import TensorNetwork
 from .base import Backend, StateVector
 from .contraction_paths import PathCost
+from .tensornet_state import REMEDY, TensorNetworkState
 
 ENGINES = {
     "cpu": "qnewton_gpu.backends.tensornet_cpu:CotengraEngine",
@@ -27,7 +28,6 @@ MOST_KEPT = 8
 """Contractions whose path is kept for networks of the same form: other phases, rounds and columns."""
 KEPT_SHARE = 16
 """A contraction is kept that needs less than 1/KEPT_SHARE of the free memory: it may hold arrays on its device."""
-REMEDY = 'backend="tensornet:64" keeps matrix-product states of bond dimension at most 64 instead'
 
 
 class Contraction(Protocol):
@@ -100,8 +100,6 @@ class TensornetBackend:
 
     def state_vector(self, start: Any, num_qubits: int) -> StateVector:
         if self.bond_dimension is None:
-            from .tensornet_state import TensorNetworkState
-
             return TensorNetworkState(self, start, num_qubits)
         from .tensornet_chain import ChainStateVector
 
@@ -117,18 +115,22 @@ class TensornetBackend:
 
         Raises NotEnoughMemoryError, before any array is made, where the cheapest path takes more than there is.
         """
+        self.check(network, remedy)
         cost, kept = self._prepared(network)
-        free = self.base.available_bytes()
+        if kept is None:
+            return self.engine.contract(network, cost)
+        with self._lock:
+            return kept(dict(enumerate(network.arrays())))
+
+    def check(self, network: TensorNetwork, remedy: str = REMEDY) -> None:
+        """Raise NotEnoughMemoryError where `contract` would."""
+        cost, free = self.path(network), self.base.available_bytes()
         if cost.bytes > free:
             problem = (
                 f"the tensor network of {len(network.operands)} operands needs {cost.bytes / 2**30:.3g} GiB along the "
                 f"best path found ({cost.finder}), but {free / 2**30:.3g} GiB are free on {self.base.device}"
             )
             raise NotEnoughMemoryError("backend", problem, remedy)
-        if kept is None:
-            return self.engine.contract(network, cost)
-        with self._lock:
-            return kept(dict(enumerate(network.arrays())))
 
     def _prepared(self, network: TensorNetwork) -> tuple[PathCost, Contraction | None]:
         form = network.indices, network.output, tuple(network.extents.items())

@@ -24,8 +24,8 @@ TRIALS = 16
 FLOPS_OF_A_SEARCH = 2.5e3
 """Times the square of the number of operands: what NumPy computes while cotengra's greedy search runs once. It takes
 0.4 s for 400 operands; no path is searched for in more time than the order in time takes altogether."""
-MOST_SEARCHED = 4000
-"""Operands up to which a path is searched for where the order in time does not fit into memory: about a minute."""
+MOST_SEARCHED = 2000
+"""Operands up to which a path is searched for where the order in time does not fit into memory: about ten seconds."""
 
 
 class CotengraEngine:

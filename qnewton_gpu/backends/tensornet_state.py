@@ -16,6 +16,8 @@ from .gate_fusion import fuse, tensor_product
 if TYPE_CHECKING:
     from .tensornet import TensornetBackend
 
+REMEDY = 'backend="tensornet:64" keeps matrix-product states of bond dimension at most 64 instead'
+
 SMALL_SHIFT = 6
 """Qubits of an adder up to which a block multiplies its table with other gates."""
 SAMPLED_AT_ONCE = 12
@@ -46,7 +48,7 @@ class TensorNetworkState:
 
     def __init__(self, backend: TensornetBackend, start: Any, num_qubits: int) -> None:
         self.backend, self.num_qubits, self.columns = backend, num_qubits, start.shape[1]
-        self.network = CircuitNetwork(num_qubits, backend.to_numpy(start))
+        self.network = CircuitNetwork(num_qubits, start if isinstance(start, np.ndarray) else backend.to_numpy(start))
         self._scale = backend.xp.ones(self.columns)
         self._all: Any = None
 
@@ -68,13 +70,19 @@ class TensorNetworkState:
         return self._scale * self._all
 
     def lowest(self, size: int) -> Any:
-        qubits = range(max(size - 1, 0).bit_length())
-        wanted = self.network.amplitudes(qubits, dict.fromkeys(range(len(qubits), self.num_qubits), 0))
-        if self._all is None and self._whole_is_cheap(wanted):
+        wanted = self._lowest(size)
+        if self._all is not None or self._whole_is_cheap(wanted):
             return self.amplitudes[:size]
-        if self._all is not None:
-            return self._scale * self._all[:size]
-        return self._scale * self._contract(wanted, 1 << len(qubits))[:size]
+        return self._scale * self._contract(wanted, 1 << (len(wanted.output) - 1))[:size]
+
+    def _lowest(self, size: int) -> TensorNetwork:
+        qubits = range(max(size - 1, 0).bit_length())
+        return self.network.amplitudes(qubits, dict.fromkeys(range(len(qubits), self.num_qubits), 0))
+
+    def check_lowest(self, size: int) -> None:
+        """Raise NotEnoughMemoryError where `lowest` would."""
+        network = self._lowest(size)
+        self.backend.check(network, self._remedy(network))
 
     def norms(self) -> Any:
         return self.backend.xp.sqrt(self.probability(()))
@@ -141,10 +149,9 @@ class TensorNetworkState:
 
     def _contract(self, network: TensorNetwork, rows: int) -> Any:
         """The result as (rows, k)."""
+        return self.backend.contract(network, self._remedy(network)).reshape(rows, self.columns)
+
+    def _remedy(self, network: TensorNetwork) -> str:
         cost, free = self.backend.path(network), self.backend.available_bytes()
         fitting = max(self.num_qubits - math.ceil(math.log2(max(cost.bytes / max(free, 1), 1))), 0)
-        remedy = (
-            f"About {fitting} of its {self.num_qubits} qubits would fit, fewer columns than {self.columns} need less, "
-            'and backend="tensornet:64" keeps matrix-product states of bond dimension at most 64 instead'
-        )
-        return self.backend.contract(network, remedy).reshape(rows, self.columns)
+        return f"About {fitting} of its {self.num_qubits} qubits would fit; fewer columns need less, and {REMEDY}"

@@ -46,6 +46,7 @@ def _packages() -> Iterator[tuple[str, str, str]]:
 
 def _machine() -> Iterator[tuple[str, str, str]]:
     from ..backends import BACKENDS, select_backend
+    from ..backends.tensornet import TensornetBackend
     from ..errors import BackendUnavailableError
 
     for name in BACKENDS:
@@ -53,9 +54,12 @@ def _machine() -> Iterator[tuple[str, str, str]]:
             backend = select_backend(name)
         except BackendUnavailableError as missing:
             driver = "an NVIDIA driver is here" if shutil.which("nvidia-smi") else "no NVIDIA driver is here"
-            yield f"backend {name}", "not here", f"{missing.problem}; {driver}. {missing.remedy}"
+            where = f"; {driver}" if name == "gpu" else ""
+            yield f"backend {name}", "not here", f"{missing.problem}{where}. {missing.remedy}"
         else:
-            yield f"backend {name}", "ready", f"{backend.device}, {backend.available_bytes() / 2**30:.1f} GiB free"
+            engine = f"{backend.engine.name} on " if isinstance(backend, TensornetBackend) else ""
+            free = f"{backend.available_bytes() / 2**30:.1f} GiB free"
+            yield f"backend {name}", "ready", f"{engine}{backend.device}, {free}"
     yield "gate programs", *_gate_programs()
 
 

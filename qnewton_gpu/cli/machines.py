@@ -68,7 +68,12 @@ def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     """How circuits are simulated, shared by train and solve."""
     add = parser.add_argument
     add("--mode", default="auto", help="how a circuit is simulated: auto, subspace, fused (whole register) or circuit")
-    add("--backend", default="auto", help="auto (a GPU if there is one), cpu, gpu, or gpu:1 for the second GPU")
+    add(
+        "--backend",
+        default="auto",
+        help="auto (a GPU if there is one), cpu, gpu, or gpu:1 for the second GPU; tensornet (circuits as tensor "
+        "networks, contracted exactly), or tensornet:64 (matrix-product states of bond dimension at most 64)",
+    )
     add("--register-memory", type=float, default=0.8, metavar="SHARE", help="of free memory that mode auto may fill")
     add("--register-seconds", type=float, default=10.0, metavar="S", help="that mode auto may take for a circuit")
 
@@ -122,7 +127,8 @@ def computes_on(backend: Backend, asked: str) -> str:
     from ..backends import why_no_gpu
 
     reason = why_no_gpu() if asked == "auto" and backend.name == "cpu" else None
-    return f"computes on {backend.device}" + (f" (no GPU: {reason})" if reason else "")
+    networks = ", circuits as tensor networks" if backend.name == "tensornet" else ""
+    return f"computes on {backend.device}{networks}" + (f" (no GPU: {reason})" if reason else "")
 
 
 def budget_from(options: argparse.Namespace) -> RegisterBudget:

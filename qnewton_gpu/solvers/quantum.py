@@ -24,7 +24,7 @@ from ..noise import Noise
 from ..operators import GeneralMatrix, GramOperator
 from ..polynomials import PhaseFactors, round_down_to_grid
 from ..readout import Readout
-from ..simulation import RegisterBudget, check_mode, check_simulation_memory, choose_mode
+from ..simulation import RegisterBudget, check_circuit_memory, check_mode, check_simulation_memory, choose_mode
 from ..stages import stage
 from .base import LinearSystem, Solution
 from .method import Method
@@ -70,8 +70,8 @@ class QuantumSolver(ABC):
     def __post_init__(self) -> None:
         if self.mode not in ("auto", *self.modes):
             check_mode(self.mode, "auto")
-            problem, remedy = f"{self.name} cannot be run in mode {self.mode!r}", " or ".join(map(repr, self.modes))
-            raise CombinationError("mode", problem, f"Use {remedy}")
+            problem, modes = f"{self.name} cannot be run in mode {self.mode!r}", " or ".join(map(repr, self.modes))
+            raise CombinationError("mode", problem, f"Use {modes} on backend 'cpu' or 'gpu', or solver='qsvt'")
         if self.precision not in PRECISIONS:
             raise UnknownNameError.among("precision", self.precision, PRECISIONS)
         if self.noise and not self.noisy:
@@ -207,6 +207,8 @@ class QuantumSolver(ABC):
             refinement = Refinement(self, system, method, backend)
             size, columns = method.encoding.register_size, system.rhs.shape[1]
             check_simulation_memory(method.mode, system.size, size, columns, backend)
+            if method.mode == "circuit":
+                check_circuit_memory(method.encoding, columns, backend)
         return refinement
 
 
