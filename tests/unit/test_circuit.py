@@ -121,27 +121,32 @@ def test_a_gate_that_is_its_own_inverse_and_a_rotation_keep_their_labels() -> No
 
 
 @few
-@given(PROGRAMS, st.booleans())
-def test_a_controlled_program_acts_where_the_control_is_one(program: Circuit, above: bool) -> None:
+@given(PROGRAMS, st.booleans(), st.integers(0, 1))
+def test_a_controlled_program_acts_where_the_control_has_its_value(program: Circuit, above: bool, value: int) -> None:
     if above:
-        control, joined = QUBITS, program.controlled(QUBITS)
+        control, joined = QUBITS, program.controlled(QUBITS, value)
     else:  # in the middle: the same gates on the other qubits
         control = 2
         moved = [q + (q >= control) for q in range(QUBITS)]
-        joined = Circuit(QUBITS + 1, [_on(gate, moved) for gate in program]).controlled(control)
+        joined = program.placed(moved, QUBITS + 1).controlled(control, value)
     U = unitary(joined, QUBITS + 1)
     index = np.arange(2 << QUBITS)
-    zero, one = index[index >> control & 1 == 0], index[index >> control & 1 == 1]
-    assert np.allclose(U[np.ix_(zero, zero)], np.eye(1 << QUBITS), rtol=0, atol=1e-14)
-    assert np.allclose(U[np.ix_(one, one)], unitary(program), rtol=0, atol=1e-14)
-    assert not U[np.ix_(zero, one)].any()
+    without, acting = index[index >> control & 1 != value], index[index >> control & 1 == value]
+    assert np.allclose(U[np.ix_(without, without)], np.eye(1 << QUBITS), rtol=0, atol=1e-14)
+    assert np.allclose(U[np.ix_(acting, acting)], unitary(program), rtol=0, atol=1e-14)
+    assert not U[np.ix_(without, acting)].any()
 
 
-def _on(gate: Gate, moved: list[int]) -> Gate:
-    targets = tuple(moved[q] for q in gate.targets)
-    if isinstance(gate, PermutationGate):
-        return PermutationGate(gate.label, targets, gate.permutation, gate.diagonal)
-    return MatrixGate(gate.label, gate.matrix, targets, tuple(moved[q] for q in gate.controls), gate.control_values)
+@few
+@given(PROGRAMS, PROGRAMS)
+def test_what_is_undone_at_the_end_needs_no_control(outer: Circuit, inner: Circuit) -> None:
+    program = Circuit(QUBITS, [*outer, *inner, *outer.inverse()])
+    joined = program.controlled(QUBITS)
+    assert [QUBITS in gate.qubits for gate in joined][: len(outer.gates)] == [False] * len(outer.gates)
+    assert any(QUBITS in gate.qubits for gate in joined) or np.allclose(unitary(inner), np.eye(1 << QUBITS))
+    U, half = unitary(joined, QUBITS + 1), 1 << QUBITS
+    assert np.allclose(U[:half, :half], np.eye(half), rtol=0, atol=1e-13) and not U[:half, half:].any()
+    assert np.allclose(U[half:, half:], unitary(program), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("qubit", [-1, 1])

@@ -122,6 +122,7 @@ def test_gates_cost_what_the_table_says() -> None:
         (MatrixGate("reflection", np.eye(2), (0,), (1, 2, 3), (0, 0, 0)), (0, 2, 1, 5)),
         (MatrixGate("rz", np.eye(2), (0,)), (1, 0, 0, 1)),
         (MatrixGate("rz", np.eye(2), (0,), (1, 2), (1, 1)), (2, 1, 2, 6)),
+        (MatrixGate("excluded_rz", np.eye(2), (0,), (1, 2, 3), (0, 0, 0)), (1, 2, 2, 7)),
         (MatrixGate("prepare", np.eye(4), (0, 1)), (3, 0, 2, 6)),
         (MatrixGate("prepare", np.eye(4), (0, 1), (2,), (1,)), (6, 1, 5, 15)),
         (MatrixGate("unitary", np.eye(4), (0, 1)), (15, 0, 7, 32)),
