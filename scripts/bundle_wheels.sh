@@ -21,7 +21,8 @@ options of collect:
   --with NAME         a further package with what it needs; cupy is the one for --cuda; may be repeated
   --without NAME      a package that the node has or can do without; may be repeated
 Left out unless named by --with: numpy, torch and cupy, which a GPU node has, and those libraries of cuQuantum that
-qnewton_gpu does not use (cudensitymat, cupauliprop, custabilizer).
+qnewton_gpu does not use (cudensitymat, cupauliprop, custabilizer). cuTensorNet loads cuBLAS and cuSOLVER, too: those of
+torch or of the node's CUDA; where they are missing or of another CUDA, --with nvidia-cublas --with nvidia-cusolver.
 
 The environment variable PYTHON names the Python that runs pip, and on the node the unpacking (python3).
 END
