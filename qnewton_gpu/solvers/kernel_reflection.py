@@ -200,7 +200,7 @@ class KernelOf(Coordinates):
         self.system_qubits, self.ancilla_qubits, self.epsilon = inner.system_qubits, inner.ancilla_qubits, inner.epsilon
         self.register_size, self.backend = inner.register_size, backend
         self.same_for_all = direction.shape[1] == 1
-        self.gate_bytes = inner.gate_bytes + 16.0 * 4**self.system_qubits
+        self.gate_bytes = inner.gate_bytes + 32.0 * 4**self.system_qubits  # a dense reflection while it is made
         # a column without b gets a projector, too: b' is the last unit vector
         self._direction = direction
         b = xp.concatenate([direction, xp.ones((1, direction.shape[1]))])
