@@ -24,7 +24,7 @@ from .backends.base import Backend
 from .circuit import Gate, MatrixGate, qsvt_gates
 from .errors import CombinationError, ParameterError
 from .readout import check_integer, generator_for
-from .simulation import Chain, Outcome, Run, run_sequences
+from .simulation import Chain, Outcome, Run, run_sequences, truncation_of
 
 REAL_PAULI = {
     "i": np.eye(2),
@@ -251,6 +251,7 @@ def _gates_with_errors(run: Trajectory, backend: Backend) -> Outcome:
         register_norm=backend.xp.sqrt(state.probability(())),
         queries=run.queries,
         register=lambda: state.amplitudes,
+        **truncation_of(state),
     )
 
 

@@ -34,11 +34,12 @@ class ChainStateVector:
         self.xp = array_module(chains[0].tensors[0])
         zero = self.xp.asarray(np.array([1.0, 0.0]))
         rest = [[zero] * (num_qubits - len(chain)) for chain in chains]
-        self.chains = [
+        wide = [
             chain.kron(MatrixProductState.product(zeros)) if zeros else chain
             for chain, zeros in zip(chains, rest, strict=True)
         ]
-        self.truncation_error = np.zeros(len(chains))
+        self.chains, errors = map(list, zip(*(c.compressed(bond_dimension, cutoff) for c in wide), strict=True))
+        self.truncation_error = np.array(errors)
         self.bond_dimension = max(chain.bond_dimension for chain in self.chains)
         """The largest that was met."""
 

@@ -19,7 +19,7 @@ from ..conditioning import FP64_EPSILON
 from ..errors import NotEnoughMemoryError
 from ..noise import NoisyRun
 from ..readout import generator_for
-from ..simulation import Outcome, Program, run_programs
+from ..simulation import Outcome, Program, largest_bond, run_programs
 from .base import LinearSystem, Solution, Status, beyond_double_precision, certify, column_norms, divisors, growth
 from .method import Method, Round
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TIGHTEST_ROUND = 1e-6
 STAGNATION = 0.5
+TRUNCATED = 0.1
+"""Share of a stagnation that truncation has to explain to be named as its cause: its bound is a cautious one."""
 LARGEST_DRIFT = {"double": 1e-6, "auto": 1e-3}
 """Of the register's norm from 1, by the solver's precision: FP32 rounds by 6e-8 a query."""
 End = tuple[Status, str]
@@ -92,6 +94,8 @@ class Refinement:
         self.residual = system.rhs
         self.error = 1.0
         self.drift = 0.0
+        self.truncation = 0.0
+        """Bound of what the last round's truncations changed in its register."""
         self.correction = math.inf
         """||x_new - x_old||/||x_new|| of the last round, of the worst column."""
         self.history: list[dict[str, Any]] = []
@@ -101,6 +105,11 @@ class Refinement:
     @property
     def queries(self) -> int:
         return sum(entry["queries"] for entry in self.history)
+
+    @property
+    def bond_dimension(self) -> int | None:
+        """The largest of all rounds; None where registers are kept whole."""
+        return largest_bond(entry.get("bond_dimension") for entry in self.history)
 
     def disturbed(self, program: Program) -> Program:
         """The program under the solver's noise."""
@@ -130,7 +139,7 @@ class Refinement:
             best = (self.x, self.residual, self.error)
             taken = yield from method.round(self.x, self.residual, epsilon)
             self._take(epsilon, taken)
-            if not self.drift <= LARGEST_DRIFT[self.solver.precision]:
+            if not self.drift <= LARGEST_DRIFT[self.solver.precision] + self.truncation:
                 return Status.NOT_CONVERGED, (
                     f"The norm of the simulated register is off by {self.drift:.1e}: the encoding is no isometry, "
                     f"because its alpha = {method.encoding.alpha:.6g} is below the norm of the operator."
@@ -142,8 +151,10 @@ class Refinement:
                 continue
             # an error of x may grow by kappa on its way into the residual: disturbed rounds are judged by x itself
             converging = self.solver.disturbed and self.correction < STAGNATION * step_before
+            lost = self.truncation * taken.gain
             if self.error < STAGNATION * before:
-                if not (system.bounds.certified or converging or self.error <= math.sqrt(epsilon) * before):
+                promised = (math.sqrt(epsilon) + lost) * before
+                if not (system.bounds.certified or converging or self.error <= promised):
                     method.kappa *= 2  # far from the promised epsilon: some |lambda| lies below alpha/kappa
                 continue
             if converging:
@@ -155,6 +166,13 @@ class Refinement:
                 return Status.NOT_CONVERGED, (
                     f"The relative residual stays at {self.error:.2e} above {system.tolerance:.1e}, and x no longer "
                     "converges under this readout and noise: take more shots a round, or less noise."
+                )
+            if lost > TRUNCATED * STAGNATION:
+                return Status.NOT_CONVERGED, (
+                    f"The relative residual stays at {self.error:.2e} above {system.tolerance:.1e}: the truncations to "
+                    f"bond dimension {self.bond_dimension} add up to {self.truncation:.1e} of the register's norm, "
+                    f"which x shows {taken.gain:.3g} times; raise the bond dimension, "
+                    f"backend='tensornet:{2 * (self.bond_dimension or 1)}', or damp the matrix."
                 )
             if not reached <= 1.01 * before:  # |E| <= 1: no kappa is to blame, and a larger one cannot help
                 return Status.NOT_CONVERGED, (
@@ -205,11 +223,12 @@ class Refinement:
         active = backend.to_numpy(result.active)
         probability = backend.to_numpy(outcome.success_probability)
         self.drift = float(np.abs(1 - backend.to_numpy(outcome.register_norm))[active].max(initial=0.0))
+        self.truncation = outcome.truncation_error
         self.ledger.update(result.errors)
         if not self.solver.readout.exact:
             rounding = self.solver.readout.error * self.system.norm * step / self.system.scales
             self.ledger["readout"] = float(rounding.max())
-        self.ledger["arithmetic"] = max(self.ledger["arithmetic"], self.drift * result.gain)
+        self.ledger["arithmetic"] = max(self.ledger["arithmetic"], max(self.drift, self.truncation) * result.gain)
         self.history.append(
             {
                 "queries": result.queries,
@@ -218,6 +237,7 @@ class Refinement:
                 "success_probability": [float(p) for p, on in zip(probability, active, strict=True) if on],
                 "relative_residual": [float(e) for e in backend.to_numpy(errors)],
                 **_shots(outcome),
+                **_truncation(outcome),
                 **result.details,
             }
         )
@@ -239,6 +259,13 @@ class Refinement:
     def _rounding_floor(self) -> float:
         """The relative residual that rounding leaves: a few eps (||H|| ||x|| + ||b||)/||b||."""
         return 32 * FP64_EPSILON * (1 + growth(self.system, self.x, self.backend))
+
+    def _truncations(self) -> dict[str, Any]:
+        """The worst round's truncation error and the largest bond; nothing where registers are kept whole."""
+        if self.bond_dimension is None:
+            return {}
+        worst = max(entry["truncation_error"] for entry in self.history)
+        return {"truncation_error": worst, "bond_dimension": self.bond_dimension}
 
     def solution(self, status: Status, message: str, seconds: float) -> Solution:
         worst, _ = certify(self.system, self.x, self.backend)
@@ -266,11 +293,19 @@ class Refinement:
                 "ancilla_qubits": encoding.ancilla_qubits,
                 "register_size": encoding.register_size,
                 "kappa": method.kappa,
+                **self._truncations(),
             },
             simulated_seconds=seconds,
             history=self.history,
             ledger={**self.ledger, "residual": worst},
         )
+
+
+def _truncation(outcome: Outcome) -> dict[str, Any]:
+    """What the bonds of a register were, and what they lost; nothing of registers that are kept whole."""
+    if outcome.bond_dimension is None:
+        return {}
+    return {"truncation_error": outcome.truncation_error, "bond_dimension": outcome.bond_dimension}
 
 
 def _shots(outcome: Outcome) -> dict[str, Any]:

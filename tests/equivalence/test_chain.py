@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.backends.cpu import NumpyStateVector
+from qnewton_gpu.backends.tensornet import TensornetBackend
 from qnewton_gpu.backends.tensornet_chain import ChainStateVector
 from qnewton_gpu.circuit import branch_gates
 from qnewton_gpu.encodings import encode
@@ -25,8 +26,8 @@ def symmetric(n: int, seed: int) -> np.ndarray:
     return A + A.T
 
 
-def tridiagonal(n: int) -> Any:
-    return sp.csr_array(sp.diags([[2.1] * n, [-1.0] * (n - 1), [-1.0] * (n - 1)], [0, 1, -1]))
+def tridiagonal(n: int, diagonal: float = 2.1) -> Any:
+    return sp.csr_array(sp.diags([[diagonal] * n, [-1.0] * (n - 1), [-1.0] * (n - 1)], [0, 1, -1]))
 
 
 CASES = {
@@ -72,3 +73,42 @@ def test_the_error_of_a_short_bond_is_bounded_along_a_circuit(bond: int) -> None
     distance = np.linalg.norm(chain.amplitudes - exact.amplitudes)
     assert 1e-8 < distance <= chain.truncation_error[0]
     assert abs(chain.norms()[0] - 1) <= chain.truncation_error[0]
+
+
+def solve(b: np.ndarray, bond: int, cutoff: float = 1e-12, solver: str = "qsvt") -> Any:
+    A = tridiagonal(len(b), diagonal=3.0)
+    backend = TensornetBackend(CPU, bond, cutoff)
+    solution = qn.solve(A, b, solver=solver, encoding="banded", tolerance=1e-7, backend=backend)
+    residual = np.linalg.norm(b - A @ solution.x, axis=0) / np.linalg.norm(b, axis=0)
+    assert solution.relative_residual == pytest.approx(residual.max(), rel=1e-6, abs=1e-15)
+    assert solution.resources["mode"] == "circuit"
+    return solution
+
+
+@pytest.mark.parametrize("solver", ["qsvt", "kernel_reflection"])
+def test_a_solve_reports_what_truncation_did(solver: str) -> None:
+    solution = solve(np.random.default_rng(7).normal(size=(16, 2)), 32, solver=solver)
+    assert solution.status is qn.Status.SOLVED
+    assert 4 <= solution.resources["bond_dimension"] <= 32
+    assert 0 < solution.resources["truncation_error"] < 1e-9
+    assert all(entry["truncation_error"] <= solution.resources["truncation_error"] for entry in solution.history)
+
+
+def test_too_small_a_bond_is_named_as_the_cause() -> None:
+    solution = solve(np.random.default_rng(7).normal(size=(32, 1)), 3)
+    assert solution.status is qn.Status.NOT_CONVERGED
+    assert "bond dimension 3" in solution.message and "tensornet:6" in solution.message
+    assert "isometry" not in solution.message
+    assert solution.resources["bond_dimension"] == 3 and solution.resources["truncation_error"] > 1e-3
+
+
+def test_refinement_mends_a_moderate_truncation() -> None:
+    """The register's norm is off by more than an exact simulation may be, and the rounds converge all the same."""
+    solution = solve(np.exp(-((np.arange(64) - 29.3) ** 2) / 40), 32, cutoff=1e-4)
+    assert solution.resources["truncation_error"] > 1e-3
+    assert solution.status is qn.Status.SOLVED, solution.message
+
+
+def test_state_vectors_report_no_truncation() -> None:
+    solution = qn.solve(tridiagonal(8), np.ones(8), solver="qsvt", encoding="banded", mode="circuit", backend="cpu")
+    assert not {"truncation_error", "bond_dimension"} & {*solution.resources, *solution.history[0]}
