@@ -7,7 +7,7 @@ and pruned blocks are explicit; a layer of K-FAC gives its two factors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -224,6 +224,7 @@ def _kronecker_block(
     backend: Backend,
 ) -> Block:
     """The layer's two factors, damped each by its share, with the singular vectors of its gradient on the right."""
+    options = replace(options, definite=True)  # as both factors are but for pruning, and then |A| = A for any solver
     A, G, W = (backend.asarray(part) for part in (layer.inputs, layer.outputs, layer.gradient(gradient)))
     if options.damping_rule == "paper":  # max|G (x) A| = max|G| max|A|
         damping = paper_damping(MatrixOperator(A, backend), paper_damping(MatrixOperator(G, backend)))

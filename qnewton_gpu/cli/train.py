@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--weight-decay", type=float, default=1e-4)
     add("--lr", type=float, default=1.0, help="length of a step")
-    add("--tolerance", type=float, default=1e-2, help="relative residual of every linear system")
+    add("--tolerance", type=float, default=1e-2, help="relative residual of every block of the step")
     add("--density", type=float, default=1.0, help="prune each matrix to this fraction of entries a row")
     add("--compensate", default="diagonal", help="repair after pruning: diagonal, shift or none")
     add("--scaling", default="none", help="none, jacobi, or auto: Jacobi where it lowers kappa")

@@ -152,6 +152,18 @@ def test_scaled_factors_give_the_same_step_and_pruned_ones_that_of_what_is_left(
         assert not np.allclose(step_of(pruned, solved(pruned), len(g)), step, rtol=1e-2)
 
 
+def test_factors_that_pruning_made_indefinite_are_shifted_whatever_the_solver() -> None:
+    """|A| = A then, so that one certificate serves every solver."""
+    torch.manual_seed(1)
+    model = torch.nn.Linear(30, 10).double()
+    x, y = torch.randn(12, 30, dtype=torch.float64) @ torch.randn(30, 30, dtype=torch.float64), torch.randint(10, (12,))
+    optimizer = optimizer_on(model, "saddle_free", density=0.1, compensate=None, damping=0.01)
+    report = optimizer.step(x, y)
+    assert any("indefinite" in text for s in report.systems for text in s["conditioning"])
+    assert all(s["status"] == "solved" for s in report.systems)
+    assert report.systems[0]["block"]["relative_residual"] <= 1e-2
+
+
 def test_the_rule_of_the_paper_takes_the_largest_entry_of_the_product() -> None:
     layers, _, blocks = kfac_of(damping=7.0, damping_rule="paper")
     for layer, block in zip(layers, blocks, strict=True):
