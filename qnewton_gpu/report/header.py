@@ -12,6 +12,12 @@ from .tables import PROJECTED, SIMULATED, count, figure_of
 
 CURVATURES = {"ggn": "Gauss-Newton", "hessian": "Hessian", "fisher": "empirical Fisher", "kfac": "K-FAC"}
 
+SYSTEMS = {
+    "network": "one for the network",
+    "layer": "one for each layer",
+    "kfac": "two for each layer, outputs and inputs",
+}
+
 
 def header(log: RunLog, title: str) -> str:
     """Title, summary in words, the numbers that a reader asks for first, and every option of the run."""
@@ -25,9 +31,7 @@ def header(log: RunLog, title: str) -> str:
         "data": config.get("data"),
         "network": network,
         "curvature": CURVATURES.get(str(config.get("curvature")), config.get("curvature")),
-        "systems": {"network": "one for the network", "layer": "one for each layer"}.get(
-            str(config.get("partition")), config.get("partition")
-        ),
+        "systems": SYSTEMS.get("kfac" if config.get("curvature") == "kfac" else str(config.get("partition"))),
         "solver": "chosen by the scheduler" if log.chosen_freely else f"{config.get('solver')}, asked for",
         "comparison": log.comparison + (", decides the choice" if log.chosen_freely else ""),
         "predictions": "corrected by what solves took" if config.get("adapt") else None,

@@ -173,7 +173,13 @@ class RunLog:
 
     @property
     def parameters(self) -> int:
-        return sum(system.size or 0 for system in self.by_step[0]) if self.steps else 0
+        """Of the network: the unknowns of its systems, of a layer that is solved factor by factor those of the layer."""
+        sizes = {}
+        for system in self.by_step[0] if self.steps else []:
+            block = system.record.get("block")  # both factors of a layer carry it
+            name = str(system.name).rpartition(".")[0] if block else system.name
+            sizes[name] = block["size"] if block else system.size or 0
+        return sum(sizes.values())
 
     def solver_counts(self, field: str = "solver") -> Counter[str]:
         return Counter(str(system.record[field]) for system in self.systems if system.record.get(field))

@@ -34,7 +34,7 @@ def a_system(step: int, name: str = "network", **changes: Any) -> dict[str, Any]
     qsvt, solver = 3e-3 * 1.5**step, "qsvt" if step < 3 else "lu"
     seconds = {"qsvt": qsvt, "cholesky": 6e-3, "lu": 1.2e-2, "cg": qsvt / 3}
     return {
-        "name": name, "size": 1210, "kappa": 8.0 * 1.8**step, "kappa_certified": True, "row_sparsity": 1210,
+        "name": name, "size": 1210, "columns": 1, "kappa": 8.0 * 1.8**step, "kappa_certified": True, "row_sparsity": 1210,
         "conditioning": [], "solver": solver, "status": "solved", "message": "The relative residual is small.",
         "planned_by": solver, "margin": 3.6,
         "reason": f"{solver} 3.30e-03 s against another 1.18e-02 s, projected, ideal comparison", "fallbacks": [],
@@ -191,6 +191,13 @@ def test_a_real_run(real: Path) -> None:
     first = [logged for logged in steps[0]["stages"] if logged["track"] == 0]
     for event, logged in zip((e for e in slices if e["tid"] == 2), first, strict=False):
         assert event["dur"] == pytest.approx(1e6 * logged["seconds"], abs=1)
+
+
+def test_a_run_factor_by_factor_counts_the_parameters_of_its_layers(tmp_path: Path) -> None:
+    folder = tmp_path / "kfac"
+    Training(TrainConfig(hidden=(8,), curvature="kfac", steps=1), None, out=folder).run()
+    source, _ = built(folder)
+    assert "two for each layer" in source and f"{65 * 8 + 9 * 10:,} parameters" in source
 
 
 def test_a_stage_of_the_timeline_says_what_the_log_knows_of_it(report: Any) -> None:
