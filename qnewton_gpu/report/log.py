@@ -173,7 +173,7 @@ class RunLog:
 
     @property
     def parameters(self) -> int:
-        """Of the network: the unknowns of its systems, of a layer that is solved factor by factor those of the layer."""
+        """Of the network: the unknowns of its systems, of a layer solved by its factors its own."""
         sizes = {}
         for system in self.by_step[0] if self.steps else []:
             block = system.record.get("block")  # both factors of a layer carry it

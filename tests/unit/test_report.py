@@ -34,7 +34,8 @@ def a_system(step: int, name: str = "network", **changes: Any) -> dict[str, Any]
     qsvt, solver = 3e-3 * 1.5**step, "qsvt" if step < 3 else "lu"
     seconds = {"qsvt": qsvt, "cholesky": 6e-3, "lu": 1.2e-2, "cg": qsvt / 3}
     return {
-        "name": name, "size": 1210, "columns": 1, "kappa": 8.0 * 1.8**step, "kappa_certified": True, "row_sparsity": 1210,
+        "name": name, "size": 1210, "columns": 1, "row_sparsity": 1210,
+        "kappa": 8.0 * 1.8**step, "kappa_certified": True,
         "conditioning": [], "solver": solver, "status": "solved", "message": "The relative residual is small.",
         "planned_by": solver, "margin": 3.6,
         "reason": f"{solver} 3.30e-03 s against another 1.18e-02 s, projected, ideal comparison", "fallbacks": [],
