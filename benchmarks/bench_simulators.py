@@ -143,8 +143,9 @@ def report(tables: list[list[Row]], rates: SimulatorRates) -> str:
         "# Predicted against simulated seconds, and predicted memory, of every simulator",
         "",
         f"`python benchmarks/bench_simulators.py`, {machine()}, {time.strftime('%Y-%m-%d')}. Predicted for this "
-        f"machine, whose rates were measured before each table ({rates.source}); simulated: the fastest of {RUNS} solves, "
-        "the encoding and the phase factors made before. Chains are predicted for the bond dimension that the run showed. "
+        f"machine, whose rates were measured before each table ({rates.source}); simulated: the fastest of {RUNS} "
+        "solves, the encoding and the phase factors made before. Chains are predicted for the bond dimension that the "
+        "run showed. Memory is that of the door that a solve passes. "
         f"The load average of the last 15 minutes was {load:.1f} on {cores} cores{disturbed}.",
         "",
         "| predicted/simulated seconds | median | smallest - largest | cases |",

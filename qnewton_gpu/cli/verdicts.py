@@ -140,7 +140,7 @@ def simulator_tables(rates: SimulatorRates, found: dict[str, list[Simulator]]) -
             for one in each
         ]  # fmt: skip
         blocks.append(table((solver, "encoding", "qubits", "memory", "fits", "simulated, predicted"), rows))
-        blocks.append("\n".join(_wrapped(recommendation(each), "  ", "  ")))
+        blocks.append("\n".join(_wrapped(recommendation(each), "", "  ")))
     return "\n".join(blocks)
 
 

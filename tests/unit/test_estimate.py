@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from qnewton_gpu import CostModel, Hardware, LinearSystem, estimate_spectrum
+from qnewton_gpu import ClassicalMachine, CostModel, Hardware, LinearSystem, estimate_spectrum
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.cli import USAGE_ERROR, main
 from qnewton_gpu.cli.estimate import encoding_costs
-from qnewton_gpu.costs import COMPARISONS, jennings_queries
+from qnewton_gpu.costs import COMPARISONS, calibration, jennings_queries
 from qnewton_gpu.encodings import ENCODINGS
 from qnewton_gpu.operators import as_operator
+from qnewton_gpu.planning import simulator_rates
 from qnewton_gpu.planning.estimate import solver_costs
+from qnewton_gpu.planning.simulator_rates import REFERENCE, SimulatorRates
+from qnewton_gpu.planning.simulators import SIMULATED_SOLVERS, simulators
 from qnewton_gpu.planning.stated import stated_system
 from qnewton_gpu.polynomials import inverse_degree, kernel_reflection_polynomial, round_up_to_grid
 from qnewton_gpu.solvers import CLASSICAL, FORMULAS, QUANTUM, SOLVERS, make_predictor
@@ -309,7 +314,77 @@ def test_an_encoding_that_cannot_serve_the_matrix_leaves_the_classical_solvers(
 def test_estimates_wait_neither_for_torch_nor_for_matplotlib() -> None:
     script = (
         "import sys; from qnewton_gpu.cli import main; status = main(['estimate', '--size', '512']); "
-        "print(sorted({'torch', 'matplotlib', 'scipy.fft', 'cupy'} & set(sys.modules))); sys.exit(status)"
+        "slow = {'torch', 'matplotlib', 'scipy.fft', 'cupy', 'quimb', 'cotengra'}; "
+        "print(sorted(slow & set(sys.modules))); sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_simulator_stands_in_a_table_for_each_solver(capsys: pytest.CaptureFixture[str]) -> None:
+    stated = ["--size", "4096", "--kappa", "50", "--row-nonzeros", "5", "--bond-dimension", "16"]
+    text = printed(stated, capsys)
+    found = data_of(stated, capsys)["simulators"]
+    assert found["clock"].startswith("simulated") and found["rates"]["name"] == "reference"
+    for solver in SIMULATED_SOLVERS:
+        rows = table_below(text, solver)
+        assert list(rows) == [one["name"] for one in found[solver]]
+        for one in simulators(stated_system(4096, 50.0, 5), solver, bond_dimension=16, rates=REFERENCE):
+            row = rows[one.name]
+            assert row["fits"] == ("yes" if one.holds else "no") and row["encoding"] == one.encoding
+            if one.holds:
+                assert float(row["simulated, predicted"].split()[0]) == pytest.approx(one.simulated_seconds, rel=5e-3)
+    assert text.count("recommended: subspace, the fastest exact one that fits") == len(SIMULATED_SOLVERS)
+    assert "rates of another machine (--calibrate measures this one)" in " ".join(text.split())
+
+
+def test_a_grid_of_two_to_the_forty_points_fits_a_chain_only(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(["--poisson", "20,20", "--bond-dimension", "32"], capsys)
+    rows = table_below(text, "qsvt ")
+    assert {name for name, row in rows.items() if row["fits"] == "yes"} == {"tensornet:32"}
+    assert "screened Poisson on 2^20 x 2^20 points" in text and "recommended: tensornet:32, the only one" in text
+    data = data_of(["--poisson", "20,20", "--kappa", "30"], capsys)
+    assert data["system"]["shape"] == [2**40, 2**40] and data["system"]["kappa"] == 30
+
+
+def test_simulators_are_measured_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QNEWTON_CACHE_DIR", str(tmp_path))
+    machine = ClassicalMachine("fake", 1e9, 1e9, 1e9, measured=True, measured_at=time.time())
+    monkeypatch.setattr(calibration, "measure", lambda backend: machine)
+    rates = replace(REFERENCE, name="here", measured=True, measured_at=time.time())
+    made: list[str] = []
+
+    def measure(backend: object) -> SimulatorRates:
+        made.append("measured")
+        return rates
+
+    monkeypatch.setattr(simulator_rates, "measure_rates", measure)
+    assert data_of([], capsys)["simulators"]["rates"]["name"] == "reference" and not made
+    for option, times in (("--calibrate", 1), ("--calibrate", 1), ("--recalibrate", 2)):
+        assert data_of([option], capsys)["simulators"]["rates"]["name"] == "here" and len(made) == times
+    assert "predicted from rates measured" in " ".join(printed([], capsys).split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["--poisson", "x,3"], "--poisson: 'x,3' are no qubits of axes"),
+        (["--poisson", "0,3"], "qubits: "),
+        (["--poisson", "-4"], "--poisson: -4 qubits"),
+        (["--poisson", "30,30"], "--poisson: 60 qubits"),
+        (["--poisson", "4", "--kappa", "1e9"], "kappa: 1000000000.0 is not in (1, "),
+        (["--poisson", "4", "--size", "12"], "Leave it or --size out"),
+        (["--poisson", "4", "A"], "Leave it or MATRIX out"),
+        (["--poisson", "4", "--tolerance", "2"], "tolerance: "),
+        (["--bond-dimension", "0"], "bond_dimension: 0"),
+    ],
+)
+def test_a_grid_or_bond_that_is_none_is_refused(
+    arguments: list[str], fragment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "A.npy", MATRIX)
+    assert main(["estimate", *(path if a == "A" else a for a in arguments)]) == USAGE_ERROR
+    said = capsys.readouterr()
+    assert fragment in said.err and not said.out
