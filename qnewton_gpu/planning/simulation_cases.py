@@ -20,10 +20,9 @@ from ..operators import ExplicitMatrix, GramOperator, KroneckerOperator
 from ..simulation import Run
 from ..solvers import LinearSystem, make_solver
 from ..solvers.formulations import FactorByFactor
-from ..solvers.kernel_reflection import VOTES
+from ..solvers.kernel_reflection import REFLECTION_BYTES, VOTES
 from ..tensor_networks.gate_operators import MOST_BOND
 from .gate_shapes import (
-    ENTRY_BYTES,
     DerivedProgram,
     ExactCost,
     GateShape,
@@ -127,7 +126,7 @@ class Circuit:
         """Simulated seconds before the first query: a gate program is made and fused in every round."""
         if name != "circuit":
             return 0.0
-        prepared = rates.preparation_seconds * 8.0**self.sizes.system_qubits if self.reflected else 0.0
+        prepared = rates.preparation_seconds * 4.0**self.sizes.system_qubits if self.reflected else 0.0
         return rates.program_latency + rates.program_seconds * 2.0**self.qubits + prepared
 
     def query(self, name: str, bond: int, rates: SimulatorRates) -> float:
@@ -256,5 +255,5 @@ def grown(encoding: Any) -> Sizes:
     larger = StatedOperator(operator.shape[0] + 1, operator.nonzeros + 1, None, operator.backend)
     return Sizes(
         larger, encoding.name, encoding.alpha, encoding.register_size + 2, system, encoding.ancilla_qubits,
-        gate_bytes=2 * encoding.gate_bytes + ENTRY_BYTES * 4.0**system,
+        gate_bytes=2 * encoding.gate_bytes + REFLECTION_BYTES * 4.0**system,
     )  # fmt: skip

@@ -59,7 +59,7 @@ class SimulatorRates:
                 + unknown_seconds * N; with kernel reflection projection_latency + projection_seconds * N more
     fused       register_latency + amplitude_seconds * register size (coloured_seconds for matching and its kind)
     circuit     gate_latency + gate_seconds * 2^qubits; each round program_latency + program_seconds * 2^qubits more,
-                for the gate program and its fusion, and with kernel reflection preparation_seconds * 8^(qubits of
+                for the gate program and its fusion, and with kernel reflection preparation_seconds * 4^(qubits of
                 the system) for the program that prepares (b, 1)
     tensornet   exact: path_latency * pairs + flop_seconds * flops of the contraction path
     chains      site_latency + cube_seconds * (w chi)^3 for each site that an operator of bond w acts on, compressed
@@ -227,7 +227,7 @@ def _circuits(backend: Backend) -> dict[str, float]:
             reflected = _reflected(encoding, backend)
             run = Run(reflected, np.ones(3), backend.xp.full((size + 1, 1), size**-0.5), "right", "circuit")
             seconds = median_seconds(backend, lambda run=run: run.execute(backend))  # type: ignore[misc]
-            amounts = [1.0, 2 * amplitudes, 8.0**reflected.system_qubits]
+            amounts = [1.0, 2 * amplitudes, 4.0**reflected.system_qubits]
             programs.append((amounts, max(seconds - 4 * query, 0.1 * seconds)))
     (gate, gate_amplitude), (program, program_amplitude, prepared) = fit(queries), fit(programs)
     return {
@@ -304,7 +304,7 @@ REFERENCE = SimulatorRates(
     gate_seconds=9.6e-9,
     program_latency=4e-3,
     program_seconds=2.3e-7,
-    preparation_seconds=6e-11,
+    preparation_seconds=3e-8,
     path_latency=1e-5,
     flop_seconds=1e-9,
     site_latency=9.2e-5,

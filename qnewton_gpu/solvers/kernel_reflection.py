@@ -31,6 +31,8 @@ from .method import Method, Round
 from .quantum import QuantumSolver
 from .refinement import STAGNATION
 
+REFLECTION_BYTES = 32.0
+"""Taken by a dense reflection that prepares (b, 1)/sqrt2, while it is made, for each of its entries."""
 VOTES = 9
 CLEAR = (2, VOTES - 3)
 """Votes that tell ||x||/t. A t far too large wins with probability 0.96 only, and 7 votes of 9 happen then, too."""
@@ -200,7 +202,7 @@ class KernelOf(Coordinates):
         self.system_qubits, self.ancilla_qubits, self.epsilon = inner.system_qubits, inner.ancilla_qubits, inner.epsilon
         self.register_size, self.backend = inner.register_size, backend
         self.same_for_all = direction.shape[1] == 1
-        self.gate_bytes = inner.gate_bytes + 32.0 * 4**self.system_qubits  # a dense reflection while it is made
+        self.gate_bytes = inner.gate_bytes + REFLECTION_BYTES * 4**self.system_qubits
         # a column without b gets a projector, too: b' is the last unit vector
         self._direction = direction
         b = xp.concatenate([direction, xp.ones((1, direction.shape[1]))])
