@@ -70,8 +70,11 @@ class TensorNetworkState:
         return self._scale * self._all
 
     def lowest(self, size: int) -> Any:
-        wanted = self._lowest(size)
-        if self._all is not None or self._whole_is_cheap(wanted):
+        if self._all is not None:
+            return self.amplitudes[:size]
+        wanted, whole = self._lowest(size), self.network.amplitudes()
+        if self._is_cheap(whole, wanted):
+            self._all = self._contract(whole, 1 << self.num_qubits)
             return self.amplitudes[:size]
         return self._scale * self._contract(wanted, 1 << (len(wanted.output) - 1))[:size]
 
@@ -87,9 +90,9 @@ class TensorNetworkState:
     def norms(self) -> Any:
         return self.backend.xp.sqrt(self.probability(()))
 
-    def _whole_is_cheap(self, wanted: TensorNetwork) -> bool:
-        part, whole = self.backend.path(wanted), self.backend.path(self.network.amplitudes())
-        return whole.bytes <= self.backend.available_bytes() and whole.flops <= WHOLE * part.flops
+    def _is_cheap(self, whole: TensorNetwork, wanted: TensorNetwork) -> bool:
+        all_amplitudes, part = self.backend.path(whole), self.backend.path(wanted)
+        return all_amplitudes.bytes <= self.backend.available_bytes() and all_amplitudes.flops <= WHOLE * part.flops
 
     def probability(self, qubits: Iterable[int]) -> Any:
         zeros = list(qubits)

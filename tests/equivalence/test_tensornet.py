@@ -72,6 +72,17 @@ def test_a_solution_is_that_of_the_state_vector(backend: Any, name: str) -> None
         np.testing.assert_allclose(mine["success_probability"], theirs["success_probability"], atol=1e-10)
 
 
+@pytest.mark.parametrize("backend", ["tensornet", CHAIN], ids=["exact", "chain"])
+@pytest.mark.parametrize("general", [False, True], ids=["symmetric", "general"])
+def test_kernel_reflection_is_that_of_the_state_vector(backend: Any, general: bool) -> None:
+    A, b = np.array([[2.0, 0.3], [0.3 + 0.2 * general, -1.5]]), np.array([[1.0, 0.2], [2.0, -1.0]])
+    options = {"solver": "kernel_reflection", "tolerance": 1e-3}
+    expected = qn.solve(A, b, mode="circuit", backend="cpu", **options)
+    found = qn.solve(A, b, backend=backend, **options)
+    assert found.solved and found.queries == expected.queries
+    np.testing.assert_allclose(found.x, expected.x, atol=1e-10)
+
+
 def test_auto_means_circuits_and_an_encoding_that_has_gates() -> None:
     A, b = np.array([[2.0, 1.0], [1.0, -1.0]]), np.array([1.0, 2.0])
     solution = qn.solve(A, b, solver="qsvt", backend="tensornet")

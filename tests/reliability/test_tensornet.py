@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import qnewton_gpu as qn
-from qnewton_gpu import errors
+from qnewton_gpu import backends, errors
 from qnewton_gpu.backends import select_backend
 from qnewton_gpu.backends.cpu import CpuBackend
 from qnewton_gpu.backends.tensornet import MOST_KEPT, TensornetBackend
 from qnewton_gpu.backends.tensornet_cpu import CotengraEngine
-from qnewton_gpu.cli import main
+from qnewton_gpu.cli import doctor, main
 from qnewton_gpu.tensor_networks import CircuitNetwork, Operand, TensorNetwork
 
 A, b = np.array([[2.0, 1.0], [1.0, -1.0]]), np.array([1.0, 2.0])
@@ -127,6 +127,17 @@ def test_few_paths_are_kept() -> None:
     for n in range(1, MOST_KEPT + 4):
         backend.contract(CircuitNetwork(n).amplitudes([], dict.fromkeys(range(n), 0)))
     assert len(backend._kept) == MOST_KEPT
+
+
+def test_doctor_names_the_engine_or_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row() -> tuple[str, ...]:
+        (found,) = [row for row in doctor._machine() if row[0] == "backend tensornet"]
+        return found
+
+    assert row()[1] == "ready" and "cotengra" in row()[2]
+    monkeypatch.setattr(backends, "_made", backends._made.__wrapped__)  # makes backends anew
+    monkeypatch.setitem(sys.modules, "cotengra.pathfinders.path_basic", None)
+    assert row()[1] == "not here" and 'pip install "qnewton-gpu[tensornet]"' in row()[2]
 
 
 def test_the_command_line_takes_the_backend(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,27 @@ def test_no_intermediate_of_an_ordered_circuit_exceeds_its_register() -> None:
     cost = path_cost(network, time_order(network), "time order")
     assert cost.largest_intermediate <= 2 * 2**6  # a carry beside the register
     assert math.prod(network.shape) == 2**6
+
+
+@pytest.mark.parametrize("question", ["amplitudes", "norm"])
+def test_predicted_bytes_are_those_that_are_taken(question: str) -> None:
+    state, circuit = CircuitNetwork(15), Circuit(15)
+    for q in range(15):
+        circuit.hadamard(q)
+    circuit.rz(0.3, 0, range(1, 8))
+    circuit.shift(7, range(2, 15), (0,), (1,))
+    circuit.prepare(np.ones(8) / np.sqrt(8), (1, 5, 14))
+    state.run(circuit)
+    network = getattr(state, question)()
+    cost = path_cost(network, time_order(network), "time order")
+    contraction = ENGINE.contraction(network, cost)
+    tracemalloc.start()
+    try:
+        contraction()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.95 * peak < cost.bytes < 1.3 * peak
 
 
 def test_one_contraction_serves_replaced_operands() -> None:
