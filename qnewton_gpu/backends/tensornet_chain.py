@@ -40,6 +40,7 @@ class ChainStateVector:
         ]
         self.chains, errors = map(list, zip(*(c.compressed(bond_dimension, cutoff) for c in wide), strict=True))
         self.truncation_error = np.array(errors)
+        self._brought: dict[int, tuple[Any, Any]] = {}
         self.bond_dimension = max(chain.bond_dimension for chain in self.chains)
         """The largest that was met."""
 
@@ -74,7 +75,10 @@ class ChainStateVector:
             self.bond_dimension = max(self.bond_dimension, self.chains[column].bond_dimension)
 
     def fuse(self, gates: Iterable[Any]) -> list[LocalOperator]:
-        return fuse_where_cheaper(gates)
+        fused = fuse_where_cheaper(gates)
+        if self.xp is not np:  # brought to the device once
+            self._brought.update((id(w), (w, self.xp.asarray(w))) for item in fused for w in item.operator.tensors)
+        return fused
 
     def run(self, gates: Iterable[Any]) -> None:
         """Small gates are multiplied with those before or behind them on the same qubits, before they act."""
@@ -120,7 +124,8 @@ class ChainStateVector:
     def _on_device(self, operator: MatrixProductOperator) -> MatrixProductOperator:
         if self.xp is np:
             return operator
-        return MatrixProductOperator([self.xp.asarray(tensor) for tensor in operator.tensors])
+        brought = (self._brought.get(id(w)) or (w, self.xp.asarray(w)) for w in operator.tensors)
+        return MatrixProductOperator([there for _, there in brought])
 
 
 def _columns(start: Any) -> list[MatrixProductState]:

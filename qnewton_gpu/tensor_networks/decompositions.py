@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.linalg
 from scipy.linalg import lapack
 
 from ..errors import NonFiniteError, ParameterError
@@ -54,7 +55,7 @@ def triangle(matrix: Array) -> Array:
     """R of matrix = Q R, (min(m, n), n); Q is not formed."""
     if not isinstance(matrix, np.ndarray):
         return array_module(matrix).linalg.qr(matrix, mode="r")
-    factor = lapack.zgeqrf if matrix.dtype == np.complex128 else lapack.dgeqrf
+    factor = lapack.zgeqrf if np.iscomplexobj(matrix) else lapack.dgeqrf
     packed, *_ = factor(matrix, lwork=32 * matrix.shape[1])
     rows = min(matrix.shape)
     return np.asarray(packed[:rows] * _upper(rows, matrix.shape[1]))
@@ -65,21 +66,22 @@ def _upper(rows: int, columns: int) -> np.ndarray:
     return np.triu(np.ones((rows, columns)))
 
 
+def singular_values(matrix: Array) -> tuple[Array, Array, Array]:
+    """(U, S, V) of matrix = U S V, S descending; raises NonFiniteError for NaN and infinity."""
+    xp = array_module(matrix)
+    try:
+        u, values, v = xp.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:  # divide and conquer did not converge: the slower QR iteration does
+        checked_norm(matrix)
+        host = matrix.get() if hasattr(matrix, "get") else matrix
+        u, values, v = map(xp.asarray, scipy.linalg.svd(host, full_matrices=False, lapack_driver="gesvd"))
+    return u, values, v
+
+
 def right_vectors(matrix: Array) -> tuple[Array, Array]:
     """(S, V) of matrix = U S V, S descending, V with orthonormal rows; U is not needed by the sweep."""
-    xp = array_module(matrix)
     rows, columns = matrix.shape
-    if rows > columns:
-        matrix = triangle(matrix)
-    try:
-        _, values, right = xp.linalg.svd(matrix, full_matrices=False)
-    except np.linalg.LinAlgError:  # divide and conquer did not converge: the slower QR iteration does
-        import scipy.linalg
-
-        checked_norm(matrix)  # nor does it converge on NaN
-        host = matrix.get() if hasattr(matrix, "get") else matrix
-        _, values, right = scipy.linalg.svd(host, full_matrices=False, lapack_driver="gesvd")
-        values, right = xp.asarray(values), xp.asarray(right)
+    _, values, right = singular_values(triangle(matrix) if rows > columns else matrix)
     return values, right
 
 

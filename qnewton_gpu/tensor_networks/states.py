@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import NotEnoughMemoryError, ParameterError, ShapeError
-from .decompositions import Array, Site, array_module, compress, kept_values
+from .decompositions import Array, Site, array_module, checked_norm, compress, kept_values, singular_values
 
 if TYPE_CHECKING:
     from .operators import MatrixProductOperator
@@ -60,17 +60,16 @@ class MatrixProductState:
         `dims` are those of the sites, least significant first; qubits where left out. The error is at most
         sqrt(n - 1) cutoff ||vector||.
         """
-        xp = array_module(vector)
         if dims is None:
             dims = (2,) * max(1, (vector.size - 1).bit_length())
         if vector.ndim != 1 or vector.size != int(np.prod(dims)):
             raise ShapeError("vector", f"has shape {vector.shape} for sites {tuple(dims)}", "Give prod(dims) entries")
         n = len(dims)
         rest = vector.reshape(tuple(dims)[::-1]).transpose(range(n)[::-1]).reshape(1, -1)
-        threshold, tensors = cutoff * float(xp.linalg.norm(vector)), []
+        threshold, tensors = cutoff * checked_norm(vector), []
         for d in dims[:-1]:
             left = rest.shape[0]
-            u, values, v = xp.linalg.svd(rest.reshape(left * d, -1), full_matrices=False)
+            u, values, v = singular_values(rest.reshape(left * d, -1))
             rank, _ = kept_values(values, threshold, None)
             tensors.append(u[:, :rank].reshape(left, d, rank))
             rest = values[:rank, None] * v[:rank]
@@ -283,6 +282,8 @@ class MatrixProductState:
         if self.size > 1 << 62:
             raise ShapeError("state", f"has {len(self)} sites", "Indices of at most 2^62 are drawn")
         state = self.moved(0)
+        if not state.norm() > 0:
+            raise ParameterError("state", f"has the norm {state.norm()}", "Sample a state that is not zero")
         xp, generator = array_module(state.tensors[0]), np.random.default_rng(seed)
         rows = xp.ones((shots, 1), dtype=self.dtype)
         drawn, weight = np.zeros(shots, dtype=np.int64), 1

@@ -86,6 +86,19 @@ def test_the_truncation_error_bounds_the_distance(seed: int, bond: int, cutoff: 
         assert (distance <= chain.truncation_error + 1e-10).all()
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_chains_live_where_their_start_does(backend: Any, seed: int) -> None:
+    circuit, first = random_circuit(seed), start(seed)
+    exact, chain = NumpyStateVector(first, QUBITS), ChainStateVector(backend.asarray(first), QUBITS, 8)
+    exact.run(circuit)
+    chain.run(chain.fuse(circuit))
+    assert all(isinstance(tensor, backend.xp.ndarray) for state in chain.chains for tensor in state.tensors)
+    assert np.abs(backend.to_numpy(chain.lowest(7)) - exact.amplitudes[:7]).max() < 1e-11
+    assert np.abs(backend.to_numpy(chain.norms()) - 1).max() < 1e-11
+    assert np.abs(backend.to_numpy(chain.postselect([2])) - exact.postselect([2])).max() < 1e-11
+    assert chain.sample(4, seed=0).shape == (4,)
+
+
 def test_a_truncation_is_seen() -> None:
     """Bell pairs across the middle need a bond of 8: a bond of 4 loses half of the norm's square."""
     chain = ChainStateVector(np.ones((1, 1)), QUBITS, bond_dimension=4)

@@ -208,6 +208,10 @@ def test_misuse_is_refused():
         state.compressed(cutoff=-1.0)
     with pytest.raises(NonFiniteError):
         (state * float("nan")).compressed()
+    with pytest.raises(NonFiniteError):
+        MatrixProductState.from_vector(np.array([1.0, np.nan]))
+    with pytest.raises(ParameterError, match="zero"):
+        (state * 0.0).sample(2, seed=0)
     with pytest.raises(ShapeError, match="prod"):
         MatrixProductState.from_vector(np.ones(5), (2, 2))
 

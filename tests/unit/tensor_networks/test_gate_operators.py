@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qnewton_gpu.backends.cpu import apply_gate
 from qnewton_gpu.circuit import MatrixGate, PermutationGate, ShiftGate
 from qnewton_gpu.errors import NotEnoughMemoryError
-from qnewton_gpu.tensor_networks.gate_operators import fuse_where_cheaper, gate_operator
+from qnewton_gpu.tensor_networks.gate_operators import GROWTH, absorbed, fuse_where_cheaper, gate_operator
 
 QUBITS = 5
 fast = settings(max_examples=30, deadline=None)
@@ -66,6 +66,22 @@ def test_fused_gates_do_the_same_with_no_more_work(program):
     fused = fuse_where_cheaper(program)
     assert np.abs(dense(fused) - wanted).max() < 1e-12
     assert sum(item.work for item in fused) <= sum(gate_operator(gate).work for gate in program) * (1 + 1e-12)
+
+
+@fast
+@given(st.lists(gates(), min_size=2, max_size=2), st.integers(1, QUBITS))
+def test_a_gate_is_absorbed_by_one_around_it(pair, most):
+    first, second = map(gate_operator, pair)
+    both = absorbed(first, second, most)
+    inside = {*first.qubits} <= {*second.qubits} or {*second.qubits} <= {*first.qubits}
+    shorter, longer = sorted((first, second), key=lambda item: len(item.qubits))
+    if both is None:
+        grown = (second.spread_over(0, 4) @ first.spread_over(0, 4)).tensors
+        work = sum(w.shape[0] * w.shape[3] for w in grown[longer.first : longer.last + 1])
+        assert not inside or len(shorter.qubits) > most or work > GROWTH * longer.work + shorter.work
+    else:
+        assert inside and len(shorter.qubits) <= most
+        assert np.abs(dense([both]) - dense([first, second])).max() < 1e-13
 
 
 @pytest.mark.parametrize("controls", [(), (0,), (39,), (3, 39), (0, 1, 38)])
