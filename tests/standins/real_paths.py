@@ -122,7 +122,7 @@ def main(python: str) -> int:
     worst = 0.0
     for (title, program, system, start), network, found in zip(cases, networks, json.loads(answer.stdout), strict=True):
         cost = _sliced_cost(network, found["path"], types.SimpleNamespace(**found))
-        # cuTensorNet counts a product and a sum of complex numbers as one each: 4 to 8 real operations for one of its own
+        # cuTensorNet counts a product and a sum of complex numbers as one each: 4 to 8 real operations for each
         assert cost.largest_intermediate == found["largest"] and 3.99 <= cost.flops / found["flops"] <= 8, found
         in_time = path_cost(network, time_order(network), "time order")
         best = tensornet.engine.find_path(network)  # type: ignore[attr-defined]
@@ -139,10 +139,12 @@ def main(python: str) -> int:
             COLUMNS.format(
                 *(title, program.num_qubits, len(network.operands), hyper),
                 *(f"{flops:.3g}" for flops in (cost.flops, in_time.flops, best.flops)),
-                *(cost.largest_intermediate, found["num_slices"], f"{found['seconds']:.2g}", f"{error:.1e}"),
+                *(cost.largest_intermediate, found["num_slices"], f"{found['seconds']:.2g}"),
+                "-" if np.isnan(error) else f"{error:.1e}",
             )
         )
     print("hyper: indices that more than two arrays share, which cuTensorNet takes as they are")
+    print(f"slices: within {LIMIT / 2**30:.0f} GiB; error: of the amplitudes along cuTensorNet's path in NumPy")
     return 1 if worst > 1e-10 else 0
 
 
