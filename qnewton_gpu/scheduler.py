@@ -15,6 +15,7 @@ from typing import Any
 
 from .backends import select_backend
 from .backends.base import Backend
+from .backends.tensornet import TensornetBackend
 from .concurrency import side_by_side
 from .costs import Cost, CostModel
 from .encodings import ENCODINGS, WITH_GATES
@@ -284,8 +285,9 @@ class Scheduler:
         """
         mode = "fused" if solution.resources["mode"] == "subspace" else "subspace"
         impossible: tuple[type[Exception], ...] = (QNewtonError, *self.backend.out_of_memory)
+        backend = self.backend.base if isinstance(self.backend, TensornetBackend) else self.backend
         try:
-            second = make_solver(solution.solver, mode=mode, **self._options).solve(system, self.backend)
+            second = make_solver(solution.solver, mode=mode, **self._options).solve(system, backend)
         except impossible as problem:
             return {"mode": mode, "skipped": str(problem) or "Not enough memory."}
         if second.status is Status.NO_MEMORY:

@@ -17,6 +17,7 @@ from qnewton_gpu.circuit import Circuit
 from qnewton_gpu.encodings import encode
 from qnewton_gpu.operators import KroneckerOperator, as_operator
 from qnewton_gpu.simulation import Run
+from qnewton_gpu.solvers import LinearSystem
 
 ENCODINGS = ("matching", "banded", "dilation", "pauli", "kronecker")
 CPU = select_backend("cpu")
@@ -91,6 +92,22 @@ def test_auto_means_circuits_and_an_encoding_that_has_gates() -> None:
     factors = KroneckerOperator([as_operator(A, CPU), as_operator(np.eye(2), CPU)], CPU)
     assert qn.solve(factors, np.ones(4), solver="qsvt", backend="tensornet").solved
     assert qn.solve(A, b, solver="lu", backend="tensornet").solved
+
+
+def test_the_environment_variable_may_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QNEWTON_BACKEND", "tensornet:4")
+    backend: Any = select_backend("auto")
+    assert backend.name == "tensornet" and backend.bond_dimension == 4 and backend.base.name in ("cpu", "gpu")
+
+
+def test_cross_checks_compare_with_the_subspace() -> None:
+    scheduler = qn.Scheduler(solver="qsvt", backend="tensornet")
+    system = LinearSystem(
+        as_operator(np.array([[2.0, 1.0], [1.0, -1.0]]), CPU), np.ones((2, 1)), qn.SpectrumBounds(1.0, 3.0), 1e-6
+    )
+    solution, _ = scheduler.solve(system)
+    check = scheduler.compare_modes(system, solution)
+    assert check["mode"] == "subspace" and check["relative_difference"] < 1e-10
 
 
 def test_an_adder_on_sixty_qubits() -> None:
