@@ -156,7 +156,8 @@ def report(tables: list[list[Row]], rates: SimulatorRates) -> str:
         f"| all, run {number + 1} | {summary([row.ratio for row in rows])} |" for number, rows in enumerate(tables)
     ]
     for simulator in dict.fromkeys(row.case.simulator for row in every):
-        lines.append(f"| {simulator} | {summary([r.ratio for r in every if r.case.simulator == simulator])} |")
+        shown = simulator + "chi" * simulator.endswith(":")
+        lines.append(f"| {shown} | {summary([r.ratio for r in every if r.case.simulator == simulator])} |")
     lines += [f"| memory: predicted/peak, all | {summary([row.memory_ratio for row in every])} |", ""]
     heads = ("simulator", "case (run 1)", "solver", "encoding", "queries", "predicted, s", "simulated, s", "ratio",
              "predicted memory", "peak", "ratio")  # fmt: skip

@@ -19,6 +19,8 @@ STATED = {"size": 1024, "kappa": 100.0, "row_nonzeros": 8, "alpha": 1.0}
 """Defaults of a stated system."""
 MOST_QUBITS = 49
 """Of a grid: the number of its points is exact in FP64, and so is what is predicted from it."""
+LARGEST_DILATED = 2048
+"""Order up to which the dilation is listed: it takes all eigenvectors, 2 s there and eight times that at twice N."""
 LARGEST_PROGRAM = 12
 """Ancilla qubits of a gate program that is still made to count its T gates: preparing them takes 8 4^n bytes."""
 
@@ -165,7 +167,10 @@ def simulations(system: LinearSystem, options: argparse.Namespace) -> tuple[Simu
 
 
 def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]:
-    """Every encoding that can serve the matrix: what it is, and what a QSVT inversion by it takes."""
+    """Every encoding that can serve the matrix: what it is, and what a QSVT inversion by it takes.
+
+    The dilation is left out beyond N = 2048.
+    """
     from ..costs.resources import solve_resources
     from ..encodings import ENCODINGS
     from ..errors import QNewtonError
@@ -173,6 +178,8 @@ def encoding_costs(system: LinearSystem, epsilon: float) -> list[dict[str, Any]]
 
     found, norm = [], system.bounds.upper or 1.0
     for name in ENCODINGS:
+        if name == "dilation" and system.size > LARGEST_DILATED:
+            continue
         try:
             solver: Any = make_solver("qsvt", encoding=name)
             method = solver.method(solver.pose(replace(system, encodings={})), system.operator.backend)

@@ -251,6 +251,15 @@ def test_gate_programs_too_large_to_be_made_are_not_counted(capsys: pytest.Captu
     assert float(rows["walk (auto)"]["T, qrom"].removesuffix(" *")) > 0
 
 
+def test_the_dilation_of_a_large_matrix_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = system_of(MATRIX, 1e-2)
+    assert "dilation" in {encoding["encoding"] for encoding in encoding_costs(system, 1e-2)}
+    monkeypatch.setattr("qnewton_gpu.cli.estimate.LARGEST_DILATED", 15)
+    made = "qnewton_gpu.encodings.dilation.DilationEncoding.__init__"
+    monkeypatch.setattr(made, lambda *_: pytest.fail("made an eigendecomposition"))
+    assert {encoding["encoding"] for encoding in encoding_costs(system, 1e-2)} == SYMMETRIC_ENCODINGS - {"dilation"}
+
+
 def test_factors_are_shown_once_for_comparisons_on_the_same_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "factors" not in printed([], capsys)
     text = printed(["--factors", "--gate-time", "1e-9"], capsys)
