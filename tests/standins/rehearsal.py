@@ -19,7 +19,7 @@ import torch
 from qnewton_gpu import backends, stages
 from qnewton_gpu.backends import gpu
 
-from . import cupy_standin, custatevec_standin, cutensornet_standin, host_kernels
+from . import cupy_standin, custatevec_standin, cutensornet_standin, host_kernels, network_state_standin
 
 LIBC = ctypes.CDLL(None)
 LIBC.malloc.restype, LIBC.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -70,6 +70,7 @@ def rehearse() -> Iterator[gpu.GpuBackend]:
         **cupy_standin.modules(),
         "cuquantum.bindings.custatevec": custatevec_standin,
         **cutensornet_standin.modules(),
+        **network_state_standin.modules(),
     }
     caches = (gpu._libraries, backends._made, backends._best)
     with pytest.MonkeyPatch.context() as monkeypatch:  # only these: what is imported meanwhile has to stay

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from standins import cupy_standin, cutensornet_standin
+from standins import cupy_standin, cutensornet_standin, network_state_standin
 from standins.cutensornet_standin import Live
 from standins.rehearsal import rehearse
 
@@ -43,8 +43,9 @@ def engine() -> Iterator[CuTensorNetEngine]:
 
 @pytest.mark.parametrize("name", RECORD)
 def test_a_stand_in_has_the_parameters_of_the_real_one(name: str) -> None:
-    thing: Any = cutensornet_standin
-    for part in name.split(".")[2 + ("experimental" in name) :]:
+    experimental = "experimental" in name
+    thing: Any = network_state_standin if experimental else cutensornet_standin
+    for part in name.split(".")[2 + experimental :]:
         thing = getattr(thing, part)
     assert list(inspect.signature(thing).parameters) == RECORD[name]
 
@@ -96,10 +97,10 @@ def test_the_stand_in_is_as_strict_as_cutensornet(engine: CuTensorNetEngine) -> 
 def test_the_stand_in_of_network_state_takes_the_documented_order_of_axes(engine: CuTensorNetEngine) -> None:
     """A gate on (a, b) has a most significant; an operator chain is (left, in, right, out)."""
     xp, stream = engine.base.xp, engine.base.stream
-    config = cutensornet_standin.MPSConfig(max_extent=4)
+    config = network_state_standin.MPSConfig(max_extent=4)
 
     def state() -> Any:
-        return cutensornet_standin.NetworkState((2, 2), config=config, options=engine.options())
+        return network_state_standin.NetworkState((2, 2), config=config, options=engine.options())
 
     def amplitudes(made: Any) -> np.ndarray:
         found: np.ndarray = made.compute_batched_amplitudes({}, stream=stream).get()
