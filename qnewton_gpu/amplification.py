@@ -98,8 +98,10 @@ def amplify(
         raise ParameterError("rhs", f"its norm is {norm}, so it is no state", "Give a finite vector that is not zero")
     block, system = encoding.circuit(), encoding.system_qubits
     program = Circuit(block.num_qubits + 1)
-    program.prepare(np.pad(b / norm, (0, (1 << system) - size)), range(system))
-    program.extend(qsvt_circuit(block, system, phases))
+    start = np.zeros(1 << system)
+    start[encoding.places] = b / norm
+    program.prepare(start, range(system))
+    program.extend(qsvt_circuit(block, system, phases, encoding.excluded))
     flags = range(system, program.num_qubits)
 
     def run(rounds: int) -> Amplified:
@@ -107,7 +109,8 @@ def amplify(
         state = chosen.state_vector(zero, program.num_qubits)
         state.run(amplification_circuit(program, flags, rounds))
         runs = 2 * rounds + 1
-        found = (-1) ** rounds * chosen.to_numpy(state.amplitudes[:size, 0].real)  # the sign of Q
+        sign = (-1) ** rounds  # of Q
+        found = sign * chosen.to_numpy(state.amplitudes[: 1 << system, 0].real)[encoding.places]
         probability = float(chosen.to_numpy(state.probability(flags))[0])
         return Amplified(found, probability, rounds, runs, runs * (len(phases) - 1))
 

@@ -24,7 +24,7 @@ from .backends.base import Backend
 from .circuit import Gate, MatrixGate, qsvt_gates
 from .errors import CombinationError, ParameterError
 from .readout import check_integer, generator_for
-from .simulation import Chain, Outcome, Run, run_sequences, truncation_of
+from .simulation import Chain, Outcome, Run, by_column, run_sequences, start_of_system, truncation_of
 
 REAL_PAULI = {
     "i": np.eye(2),
@@ -184,7 +184,7 @@ class Trajectory(Run):
         if not self.struck:
             return run_sequences([self], backend)[0]
         if self.mode == "circuit":
-            return _gates_with_errors(self, backend)
+            return by_column(self, backend, _gates_with_errors)
         disturbed = Depolarised(self.encoding, self.struck, self.generator, backend)
         return run_sequences([replace(self, encoding=disturbed)], backend)[0]
 
@@ -239,12 +239,13 @@ class NoisyBlock:
 def _gates_with_errors(run: Trajectory, backend: Backend) -> Outcome:
     """The gate program with a random Pauli gate on every qubit after each of these queries."""
     encoding = run.encoding
-    block = encoding.circuit()
+    block, system = encoding.circuit(), encoding.system_qubits
     num_qubits = block.num_qubits + 1
-    state = backend.state_vector(run.start, num_qubits)
+    start, places = start_of_system(run, backend)
+    state = backend.state_vector(start, num_qubits)
     noisy: Any = NoisyBlock(state.fuse(block), num_qubits, run.struck, run.generator)
-    state.run(qsvt_gates(noisy, block.num_qubits, encoding.system_qubits, run.phases))
-    amplitudes = state.amplitudes[: run.start.shape[0]].real
+    state.run(qsvt_gates(noisy, block.num_qubits, system, run.phases, encoding.excluded))
+    amplitudes = state.amplitudes[places].real
     return Outcome(
         amplitudes=amplitudes,
         success_probability=(amplitudes * amplitudes).sum(axis=0),  # an error may leave a padded index: no success

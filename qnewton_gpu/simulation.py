@@ -380,13 +380,15 @@ def _whole_register(run: Run, backend: Backend) -> tuple[Any, Any]:
 
 
 def _circuit(runs: Sequence[Run], backend: Backend) -> list[Outcome]:
-    return [_gate_by_gate(run, backend) if run.encoding.same_for_all else _by_column(run, backend) for run in runs]
+    return [by_column(run, backend, _gate_by_gate) for run in runs]
 
 
-def _by_column(run: Run, backend: Backend) -> Outcome:
-    """Each column through its own circuit."""
+def by_column(run: Run, backend: Backend, each: Callable[[Any, Backend], Outcome]) -> Outcome:
+    """A run gate by gate, where columns meet different circuits each through its own."""
+    if run.encoding.same_for_all:
+        return each(run, backend)
     columns = [
-        _gate_by_gate(replace(run, encoding=run.encoding.column(k), start=run.start[:, k : k + 1]), backend)
+        each(replace(run, encoding=run.encoding.column(k), start=run.start[:, k : k + 1]), backend)
         for k in range(run.start.shape[1])
     ]
 
@@ -411,9 +413,8 @@ def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
     gates they become Re psi_phi in |0> and i Im psi_phi in |1>.
     """
     encoding, xp = run.encoding, backend.xp
-    block, system, places = encoding.circuit(), encoding.system_qubits, backend.asarray(encoding.places)
-    start = xp.zeros((1 << system, run.start.shape[1]), dtype=run.start.dtype)
-    start[places] = run.start
+    block, system = encoding.circuit(), encoding.system_qubits
+    start, places = start_of_system(run, backend)
     state = backend.state_vector(start, block.num_qubits)
     state.run(branch_gates(state.fuse(block), block.num_qubits, system, run.phases, encoding.excluded))
     common = cmath.exp(-1j * math.fsum(run.phases))
@@ -426,6 +427,14 @@ def _gate_by_gate(run: Run, backend: Backend) -> Outcome:
     return Outcome(
         success[places], (success**2).sum(axis=0), state.norms(), run.queries, register, **truncation_of(state)
     )
+
+
+def start_of_system(run: Run, backend: Backend) -> tuple[Any, Any]:
+    """(the start on the 2^system_qubits basis states, where the unknowns stand among them)."""
+    places = backend.asarray(run.encoding.places)
+    start = backend.xp.zeros((1 << run.encoding.system_qubits, run.start.shape[1]), dtype=run.start.dtype)
+    start[places] = run.start
+    return start, places
 
 
 def truncation_of(state: Any) -> dict[str, Any]:

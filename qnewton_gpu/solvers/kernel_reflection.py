@@ -22,7 +22,6 @@ from ..backends.counting import count
 from ..circuit import Circuit, qsvt_circuit
 from ..encodings.base import BlockEncoding, Coordinates, Side
 from ..encodings.composition import extended
-from ..errors import CombinationError
 from ..polynomials import eigenstate_filter_polynomial, kernel_reflection_polynomial, phases_for, round_up_to_grid
 from ..readout import generator_for
 from ..simulation import Outcome, Program, Run
@@ -50,13 +49,6 @@ class KernelReflection(QuantumSolver):
 
     def method(self, system: LinearSystem, backend: Backend) -> Method:
         return KernelReflectionMethod(self, system, self.encode(system, backend), backend)
-
-    def mode_for(self, encoding: Any, queries: int, columns: int, backend: Backend) -> str:
-        mode = super().mode_for(encoding, queries, columns, backend)
-        if mode == "circuit" and self.noise.depolarising:
-            problem = "kernel_reflection in mode 'circuit' is simulated without depolarising errors"
-            raise CombinationError("noise", problem, "Use mode='fused', or solver='qsvt'")
-        return mode
 
     def expected_success(self, system: LinearSystem) -> float | None:
         return 0.9 if system.expected_norm is not None else 0.5
@@ -200,7 +192,7 @@ class KernelOf(Coordinates):
         xp = backend.xp
         self.encoded, self.operator, self.alpha = inner, inner.operator, inner.alpha
         self.system_qubits, self.ancilla_qubits, self.epsilon = inner.system_qubits, inner.ancilla_qubits, inner.epsilon
-        self.register_size, self.backend = inner.register_size, backend
+        self.register_size, self.shape, self.backend = inner.register_size, inner.shape, backend
         self.same_for_all = direction.shape[1] == 1
         self.gate_bytes = inner.gate_bytes + REFLECTION_BYTES * 4**self.system_qubits
         # a column without b gets a projector, too: b' is the last unit vector

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qnewton_gpu as qn
+from qnewton_gpu.amplification import amplify
 from qnewton_gpu.backends.counting import count
 from qnewton_gpu.backends.cpu import apply_gate
 from qnewton_gpu.circuit import Circuit, qsvt_circuit
@@ -17,6 +18,7 @@ from qnewton_gpu.encodings import WITH_GATES, encode
 from qnewton_gpu.encodings.composition import block_diagonal, extended
 from qnewton_gpu.errors import CombinationError, NotEnoughMemoryError
 from qnewton_gpu.interop import to_qasm3, to_qiskit
+from qnewton_gpu.noise import Trajectory
 from qnewton_gpu.operators import KroneckerOperator, ToeplitzOperator, as_operator
 from qnewton_gpu.simulation import MODES, Run, run_sequences
 from qnewton_gpu.solvers import SOLVERS, make_solver
@@ -273,13 +275,36 @@ def test_encodings_and_solvers_without_gates_are_refused() -> None:
         extended(walk, 0.5 * walk.alpha).circuit()
 
 
-def test_depolarising_errors_need_a_register_that_can_have_them() -> None:
-    H, b = well_conditioned(2), columns(2, 1)
+def test_errors_that_do_nothing_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program with errors after some queries is the program itself, phases, projectors and columns included."""
+    monkeypatch.setattr("qnewton_gpu.noise.random_paulis", lambda *_: [])
+    encoding: Any = encode(as_operator(well_conditioned(3), CPU), CPU, "matching")
+    kernel = kernel_of(encoding, columns(3, 2), encoding.alpha * np.array([0.3, 0.8]))
+    run = Run(kernel, np.random.default_rng(0).uniform(-3, 3, 7), last_unit_vector(3, 2), mode="circuit")
+    struck = Trajectory.of(run, qn.Noise(), frozenset({1, 4}), np.random.default_rng(0)).execute(CPU)
+    without = run.execute(CPU)
+    for part in ("amplitudes", "success_probability", "register_norm"):
+        assert np.allclose(getattr(struck, part), getattr(without, part), rtol=0, atol=1e-12), part
+
+
+@pytest.mark.parametrize("noise", [qn.Noise(depolarising=1e-4, trajectories=4), qn.Noise(phase_error=1e-4)])
+def test_kernel_reflection_bears_some_noise(noise: qn.Noise) -> None:
+    H, b = well_conditioned(2), columns(2, 2)
     options: dict[str, Any] = {"solver": "kernel_reflection", "encoding": "matching", "mode": "circuit"}
-    with pytest.raises(CombinationError, match="without depolarising errors"):
-        qn.solve(H, b, noise=qn.Noise(depolarising=1e-3), tolerance=1e-2, backend="cpu", **options)
-    solution = qn.solve(H, b, noise=qn.Noise(phase_error=1e-4), tolerance=1e-2, backend="cpu", **options)
-    assert solution.solved
+    solution = qn.solve(H, b, noise=noise, tolerance=1e-2, backend="cpu", **options)
+    assert solution.solved and np.allclose(H @ solution.x, b, rtol=0, atol=2e-2)
+
+
+def test_amplified_kernel_reflection_leaves_the_same_state() -> None:
+    encoding: Any = encode(as_operator(well_conditioned(2), CPU), CPU, "dilation")
+    kernel = kernel_of(encoding, columns(2, 1), 0.4 * encoding.alpha)
+    phases = np.random.default_rng(3).uniform(-3, 3, 3)
+    plain, amplified = (amplify(kernel, phases, last_unit_vector(2, 1)[:, 0], m, CPU) for m in (0, 1))
+    outcome = Run(kernel, phases, last_unit_vector(2, 1), mode="subspace").execute(CPU)
+    assert np.allclose(plain.amplitudes, outcome.amplitudes[:, 0], rtol=0, atol=1e-12)
+    turned = np.sin(3 * np.arcsin(np.sqrt(plain.success_probability)))
+    expected = turned * plain.amplitudes / np.linalg.norm(plain.amplitudes)
+    assert np.allclose(amplified.amplitudes, expected, rtol=0, atol=1e-12)
 
 
 def test_the_reflection_of_b_is_part_of_the_predicted_memory(monkeypatch: pytest.MonkeyPatch) -> None:
