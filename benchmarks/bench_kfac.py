@@ -97,7 +97,7 @@ def steps_to() -> str:
              f"{total(quantum, 'projected_seconds'):.2f}", f"{total(whole, 'projected_seconds'):.2f}"]
         )  # fmt: skip
         print(rows[-1], flush=True)
-    rows.append(["METHODS", "3 / 6 / 8", "", "", "3-4 / 4-5 / 5-6", *[""] * 7])
+    rows.append(["prototype", "3 / 6 / 8", "", "", "3-4 / 4-5 / 5-6", *[""] * 7])
     header = [
         "seed", "K-FAC, Cholesky", "K-FAC, quantum", "K-FAC, quantum, first damping 0.03", "GGN, quantum",
         "largest loss difference", f"at tolerance {TIGHT:.0e}", "largest residual of a layer's step",
@@ -156,7 +156,7 @@ at every step.
 ## Digits, steps to 90 / 95 / 97 % test accuracy
 
 Loss differences are relative, quantum against Cholesky, the largest of 10 steps. GGN: one system for the whole network,
-N = 1210, gram encoding, Levenberg-Marquardt damping. Last row: what section 8 of METHODS found before this code (seed
+N = 1210, gram encoding, Levenberg-Marquardt damping. Last row: the prototype of this project, before this code (seed
 not stated). Queries are of all 10 steps, counted once for all columns of a system; projected seconds are those of the
 stated quantum machine (gate time 1e-7 s, no readout charged), where every column of a factor needs its own circuits.
 
