@@ -42,8 +42,8 @@ def page(
         parts += factor_tables(estimates)
     if encodings:
         parts.append(
-            "what every encoding of the matrix costs (the dilation up to N = 2048); T gates of one run, estimated, * the fewest, - not counted\n"
-            + encoding_table(encodings, known["automatic_encoding"])
+            "what every encoding costs (dilation: to N = 2048); T gates of one run, estimated, * the fewest, - not "
+            "counted\n" + encoding_table(encodings, known["automatic_encoding"])
         )
     return "\n\n".join(parts)
 
