@@ -126,7 +126,7 @@ def solve(
     _check_solver(solver, operator, damping)
     encoding = scheduler.encoding if isinstance(operator, ExplicitMatrix) else encoding
     name = _encoding_for(operator, encoding, damping)
-    check_mode(mode, name)
+    check_mode(mode, encoded_as.name if encoded_as is not None else name)
     _check_memory(operator, name, solver, mode, rhs.shape[1], chosen, bounds is None)
 
     if not bool((rhs != 0).any()):

@@ -21,7 +21,7 @@ import numpy as np
 from .backends.base import Backend, Side
 from .backends.tensornet import TensornetBackend
 from .circuit import branch_gates
-from .encodings import WITH_GATES
+from .encodings import COMPOSED_WITH_GATES, WITH_GATES
 from .encodings.base import BlockEncoding, EncodedProducts, other
 from .errors import CombinationError, NotEnoughMemoryError, ParameterError, UnknownNameError
 from .operators import check_memory
@@ -167,7 +167,7 @@ def check_mode(mode: str, encoding_name: str) -> None:
     """Raise UnknownNameError for a mode that does not exist, CombinationError for one that this encoding lacks."""
     if mode != "auto" and mode not in MODES:
         raise UnknownNameError.among("mode", mode, ("auto", *MODES))
-    if mode == "circuit" and encoding_name not in ("auto", *WITH_GATES):
+    if mode == "circuit" and encoding_name not in ("auto", *WITH_GATES, *COMPOSED_WITH_GATES):
         raise CombinationError(
             "mode",
             f"{encoding_name} has no gate program",

@@ -24,6 +24,8 @@ ENCODINGS = {
 }
 WITH_GATES = ("matching", "banded", "dilation", "kronecker", "toeplitz", "pauli")
 """Encodings that have a gate program, for mode="circuit"; the first serves where none is named."""
+COMPOSED_WITH_GATES = ("block_diagonal", "extended")
+"""Compositions that have one where their parts do."""
 LARGEST_DILATION = 64
 
 

@@ -231,6 +231,23 @@ def test_the_searching_circuits_are_gates_too() -> None:
     assert [measured for _, measured in seen] == [False] * (len(seen) - 1) + [True]
 
 
+@pytest.mark.parametrize("backend_name", ["cpu", "tensornet"])
+@pytest.mark.parametrize("solver", ["qsvt", "kernel_reflection"])
+def test_a_block_diagonal_encoding_is_solved_by_gates(solver: str, backend_name: str) -> None:
+    H = well_conditioned(3), well_conditioned(2, 1, indefinite=True)
+    made: list[Any] = [
+        encode(as_operator(h, CPU), CPU, name) for h, name in zip(H, ("matching", "dilation"), strict=True)
+    ]
+    b = columns(5, 2)
+    options: dict[str, Any] = {"solver": solver, "tolerance": 1e-3}
+    circuit = qn.solve(block_diagonal(made), b, mode="circuit", backend=backend_name, **options)
+    same_solutions(circuit, qn.solve(block_diagonal(made), b, mode="subspace", backend="cpu", **options))
+    assert circuit.solved and np.allclose(H[0] @ circuit.x[:3], b[:3], rtol=0, atol=2e-3 * np.linalg.norm(b))
+    walk: Any = encode(as_operator(H[0], CPU), CPU, "walk")
+    with pytest.raises(CombinationError, match="walk has no gate program"):
+        qn.solve(block_diagonal([walk, made[1]]), b, mode="circuit", backend=backend_name, **options)
+
+
 def test_with_a_known_norm_it_succeeds_as_often_as_the_theorem_says() -> None:
     H, b = well_conditioned(6), columns(6, 1)
     norm = float(np.linalg.norm(np.linalg.solve(H, b)))
