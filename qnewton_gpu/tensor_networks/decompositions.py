@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.linalg
-from scipy.linalg import lapack
 
 from ..errors import NonFiniteError, ParameterError
 
 Array = Any
 """A NumPy or a CuPy array."""
+DEPENDENT = 1e-14
+"""Of the longest column: what another has to add to those kept in order to be kept, too."""
 
 
 def array_module(array: Array) -> Any:
@@ -55,6 +55,8 @@ def triangle(matrix: Array) -> Array:
     """R of matrix = Q R, (min(m, n), n); Q is not formed."""
     if not isinstance(matrix, np.ndarray):
         return array_module(matrix).linalg.qr(matrix, mode="r")
+    from scipy.linalg import lapack  # not before a chain is made
+
     factor = lapack.zgeqrf if np.iscomplexobj(matrix) else lapack.dgeqrf
     packed, *_ = factor(matrix, lwork=32 * matrix.shape[1])
     rows = min(matrix.shape)
@@ -73,6 +75,8 @@ def singular_values(matrix: Array) -> tuple[Array, Array, Array]:
         u, values, v = xp.linalg.svd(matrix, full_matrices=False)
     except np.linalg.LinAlgError:  # divide and conquer did not converge: the slower QR iteration does
         checked_norm(matrix)
+        import scipy.linalg
+
         host = matrix.get() if hasattr(matrix, "get") else matrix
         u, values, v = map(xp.asarray, scipy.linalg.svd(host, full_matrices=False, lapack_driver="gesvd"))
     return u, values, v
@@ -83,6 +87,23 @@ def right_vectors(matrix: Array) -> tuple[Array, Array]:
     rows, columns = matrix.shape
     _, values, right = singular_values(triangle(matrix) if rows > columns else matrix)
     return values, right
+
+
+def independent_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(kept, C) with matrix = kept C: some of its columns, and the others as combinations of them.
+
+    An interpolative decomposition by pivoted QR: columns are dropped that add to those kept less than 1e-14 of the
+    longest, and the entries of C stay of order one.
+    """
+    import scipy.linalg
+
+    _, r, order = scipy.linalg.qr(matrix, mode="economic", pivoting=True)
+    steps = abs(r.diagonal())
+    rank = max(1, int(np.count_nonzero(steps > DEPENDENT * steps[0])))
+    combinations = np.zeros((rank, matrix.shape[1]), dtype=r.dtype)
+    if steps[0] > 0:
+        combinations[:, order] = scipy.linalg.solve_triangular(r[:rank, :rank], r[:rank])
+    return matrix[:, order[:rank]], combinations
 
 
 class Factor(Protocol):

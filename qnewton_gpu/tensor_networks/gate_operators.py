@@ -52,11 +52,11 @@ class LocalOperator:
         """First this, then `following`, as one operator on the range of both, on its smallest bonds."""
         first, last = min(self.first, following.first), max(self.last, following.last)
         product = following.spread_over(first, last) @ self.spread_over(first, last)
-        return LocalOperator(product.compressed()[0], first)
+        return LocalOperator(product.reduced(), first)
 
 
 def gate_operator(gate: Gate | LocalOperator) -> LocalOperator:
-    """The gate as an operator on the qubits from its lowest to its highest, exact up to rounding.
+    """The gate as an operator on qubits between its lowest and its highest, exact up to rounding.
 
     Raises NotEnoughMemoryError for a permutation whose bonds exceed 1024.
     """
@@ -157,7 +157,7 @@ def _controlled(tensors: Mapping[int, np.ndarray], controls: Sequence[int], valu
     under, without = _between(tensors, projectors), _between(unity, projectors)
     qubits = [*tensors, *controls]
     whole = identity_on(qubits).operator + under.operator - without.operator
-    return LocalOperator(whole.compressed()[0], min(qubits))
+    return LocalOperator(whole.reduced(), min(qubits))
 
 
 def _between(tensors: Mapping[int, np.ndarray], projectors: Mapping[int, np.ndarray]) -> LocalOperator:
