@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -45,8 +44,8 @@ CHAIN_BONDS = (4, 8, 16, 32, 64)
 CHAIN_QUBITS = 16
 NETWORK_SIZES = (8, 32, 128)
 NETWORK_QUERIES = 25
-QUERIES = 20
-"""Of a circuit that is timed against one of a single query."""
+QUERIES = 60
+"""Of the circuits that are timed for what a query takes."""
 _FORMAT = 1
 _log = logging.getLogger(__name__)
 
@@ -134,7 +133,7 @@ def _path(backend: Backend) -> Path:
 
 
 def measure_rates(backend: Backend) -> SimulatorRates:
-    """Time real circuits in every simulator: a query from circuits of one and of 21, the rest from single ones."""
+    """Time real circuits in every simulator; every rate is a least-squares fit, of relative errors, to medians."""
     fitted = _subspace(backend) | _registers(backend) | _circuits(backend) | _networks(backend) | _chains(backend)
     fitted["round_seconds"] = _round(backend, fitted["query_latency"])
     return SimulatorRates(
@@ -156,38 +155,32 @@ def _dense(size: int, backend: Backend) -> MatrixOperator:
     return MatrixOperator(backend.asarray(A + A.T), backend)
 
 
-def _query(encoding: Any, mode: str, size: int, backend: Backend) -> tuple[float, float]:
-    """Seconds of a circuit of one query, and of each query more."""
-    start = backend.xp.full((size, 1), size**-0.5)
+def _seconds(encoding: Any, mode: str, queries: int, backend: Backend) -> float:
+    """Of a circuit of so many queries on one column."""
+    size = encoding.shape[1]
+    start, phases = backend.xp.full((size, 1), size**-0.5), np.random.default_rng(0).random(queries + 1)
+    return median_seconds(backend, lambda: Run(encoding, phases, start, "right", mode).execute(backend))
 
-    def circuit(queries: int) -> Callable[[], Any]:
-        phases = np.random.default_rng(0).random(queries + 1)
-        return lambda: Run(encoding, phases, start, "right", mode).execute(backend)
 
-    one, many = (median_seconds(backend, circuit(queries)) for queries in (1, 1 + QUERIES))
-    return one, max(many - one, 1e-3 * many) / QUERIES
+def _query(encoding: Any, mode: str, backend: Backend) -> float:
+    """Of one query among so many that what comes before and after them is shared out."""
+    return _seconds(encoding, mode, QUERIES, backend) / (QUERIES + 1)
 
 
 def _subspace(backend: Backend) -> dict[str, float]:
     """Products and vectors, of sparse matrices with 3 and 13 entries a row and of dense ones; and the projections."""
     rows: Rows = []
-    more: Rows = []
     sparse = [_operator(size, entries, backend) for size in SUBSPACE_SIZES for entries in (1, 6)]
     for operator in (*sparse, *(_dense(size, backend) for size in DENSE_SIZES)):
-        n, encoding = operator.shape[0], encode(operator, backend, "walk")
-        _, query = _query(encoding, "subspace", n, backend)
-        parts = [1.0, 0.0, 0.0, float(n)]
+        n, encoding = float(operator.shape[0]), encode(operator, backend, "walk")
+        parts = [1.0, 0.0, 0.0, n]
         parts[1 if operator.sparse else 2] = float(operator.nonzeros)
-        rows.append((parts, query))
+        rows.append(([*parts, 0.0, 0.0], _query(encoding, "subspace", backend)))
         if operator.sparse:
-            _, with_projection = _query(_reflected(encoding, backend), "subspace", n + 1, backend)
-            more.append(([1.0, float(n)], max(with_projection - query, 0.1 * query)))
-    latency, entry, dense, unknown = map(float, fit(rows))
-    projection, vector = map(float, fit(more))
-    return {
-        "query_latency": latency, "entry_seconds": entry, "dense_entry_seconds": dense, "unknown_seconds": unknown,
-        "projection_latency": projection, "projection_seconds": vector,
-    }  # fmt: skip
+            rows.append(([*parts, 1.0, n], _query(_reflected(encoding, backend), "subspace", backend)))
+    names = ("query_latency", "entry_seconds", "dense_entry_seconds", "unknown_seconds", "projection_latency",
+             "projection_seconds")  # fmt: skip
+    return dict(zip(names, map(float, fit(rows)), strict=True))
 
 
 def _round(backend: Backend, query: float) -> float:
@@ -208,32 +201,26 @@ def _registers(backend: Backend) -> dict[str, float]:
             encoding = encode(_operator(size, 3, backend), backend, name)
             amounts = [1.0, 0.0, 0.0]
             amounts[1 + place] = float(encoding.register_size)
-            rows.append((amounts, _query(encoding, "fused", size, backend)[1]))
+            rows.append((amounts, _query(encoding, "fused", backend)))
     latency, walk, coloured = map(float, fit(rows))
     return {"register_latency": latency, "amplitude_seconds": walk, "coloured_seconds": coloured}
 
 
 def _circuits(backend: Backend) -> dict[str, float]:
     """Gate programs of the matching encoding, and of kernel reflection on it, which has to prepare (b, 1)."""
-    queries: Rows = []
-    programs: Rows = []
+    rows: Rows = []
     for size in CIRCUIT_SIZES:
         encoding: Any = encode(_operator(size, 3, backend), backend, "matching")
-        one, query = _query(encoding, "circuit", size, backend)
         amplitudes = 2.0 ** (encoding.system_qubits + encoding.ancilla_qubits)
-        queries.append(([1.0, amplitudes], query))
-        programs.append(([1.0, amplitudes, 0.0], max(one - query, 0.1 * one)))
+        for queries in (1, QUERIES):
+            amounts = [1.0, amplitudes, 0.0, float(queries), queries * amplitudes]
+            rows.append((amounts, _seconds(encoding, "circuit", queries, backend)))
         if size <= LARGEST_PREPARED:
             reflected = _reflected(encoding, backend)
-            run = Run(reflected, np.ones(3), backend.xp.full((size + 1, 1), size**-0.5), "right", "circuit")
-            seconds = median_seconds(backend, lambda run=run: run.execute(backend))  # type: ignore[misc]
-            amounts = [1.0, 2 * amplitudes, 4.0**reflected.system_qubits]
-            programs.append((amounts, max(seconds - 4 * query, 0.1 * seconds)))
-    (gate, gate_amplitude), (program, program_amplitude, prepared) = fit(queries), fit(programs)
-    return {
-        "gate_latency": float(gate), "gate_seconds": float(gate_amplitude), "program_latency": float(program),
-        "program_seconds": float(program_amplitude), "preparation_seconds": float(prepared),
-    }  # fmt: skip
+            amounts = [1.0, 2 * amplitudes, 4.0**reflected.system_qubits, 2.0, 4 * amplitudes]
+            rows.append((amounts, _seconds(reflected, "circuit", 2, backend)))
+    names = ("program_latency", "program_seconds", "preparation_seconds", "gate_latency", "gate_seconds")
+    return dict(zip(names, map(float, fit(rows)), strict=True))
 
 
 def _reflected(encoding: Any, backend: Backend) -> KernelOf:
@@ -290,7 +277,7 @@ def _chains(backend: Backend) -> dict[str, float]:
 REFERENCE = SimulatorRates(
     name="reference",
     source="a CPU core of a shared machine with two, 2026, one thread",
-    round_seconds=1e-3,
+    round_seconds=7e-4,
     query_latency=4e-6,
     entry_seconds=2.3e-9,
     dense_entry_seconds=3.2e-10,
@@ -300,14 +287,14 @@ REFERENCE = SimulatorRates(
     register_latency=5.1e-6,
     amplitude_seconds=6.7e-9,
     coloured_seconds=1.5e-8,
-    gate_latency=5e-5,
+    gate_latency=7e-5,
     gate_seconds=9.6e-9,
     program_latency=4e-3,
     program_seconds=2.3e-7,
-    preparation_seconds=3e-8,
-    path_latency=1e-5,
-    flop_seconds=1e-9,
-    site_latency=9.2e-5,
+    preparation_seconds=6e-8,
+    path_latency=8e-5,
+    flop_seconds=1.9e-9,
+    site_latency=5e-5,
     cube_seconds=2.6e-9,
 )
 """Where this machine was not calibrated."""
