@@ -133,13 +133,16 @@ def test_a_chain_that_fits_is_held_in_the_bytes_predicted() -> None:
 @pytest.mark.parametrize(("mode", "encoding"), [("subspace", "walk"), ("fused", "walk"), ("circuit", "matching")])
 @pytest.mark.parametrize("solver", SIMULATED_SOLVERS)
 def test_predicted_memory_is_near_the_peak(mode: str, encoding: str, solver: str) -> None:
-    system = tridiagonal(2048 if mode != "circuit" else 512)
+    system = tridiagonal(4096 if mode != "circuit" else 512)
     made = make_solver(solver, encoding=encoding, mode=mode)
     assert made.solve(system, CPU).solved  # phase factors and imports
-    tracemalloc.start()
-    made.solve(system, CPU)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    peaks = []
+    for _ in range(2):  # what else is made once in the first is not in the second
+        tracemalloc.start()
+        made.solve(system, CPU)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    peak = min(peaks)
     predicted = named(simulators(system, solver, encoding=encoding))[mode].bytes
     assert 0.5 * peak < predicted < 4 * peak
 
