@@ -79,7 +79,7 @@ class Backend(Protocol):
     torch_device: Any
     """Where a model and its data have to be for their tensors to cross without a copy."""
     modes: tuple[str, ...]
-    """How circuits can be simulated here, see simulation.py."""
+    """How circuits can be simulated here, see simulation/"""
     register_bytes: tuple[int, int]
     """Taken by a whole register for each amplitude: by each column, and once for the tables."""
     register_kernels: tuple[str, ...]

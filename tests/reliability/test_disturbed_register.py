@@ -81,7 +81,7 @@ def test_a_small_disturbance_is_seen_in_x_and_p_and_in_the_ledger(
 def test_a_wrong_phase_is_seen(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from qnewton_gpu import simulation
 
-    real = simulation.MODES[mode]
+    real = simulation.RUN_IN[mode]
 
     def wrong(runs: Any, backend: Any) -> Any:
         (run,) = runs
@@ -91,7 +91,7 @@ def test_a_wrong_phase_is_seen(mode: str, monkeypatch: pytest.MonkeyPatch) -> No
 
     options = {"encoding": "walk", "mode": mode}
     clean = solve(H, options)
-    monkeypatch.setitem(simulation.MODES, mode, wrong)
+    monkeypatch.setitem(simulation.RUN_IN, mode, wrong)
     disturbed = solve(H, options)
     assert disturbed.history[0]["relative_residual"][0] > 10 * clean.history[0]["relative_residual"][0]
     assert disturbed.history[0]["success_probability"] != pytest.approx(

@@ -170,7 +170,7 @@ def test_memory_that_runs_out_on_the_way_is_a_status(monkeypatch: pytest.MonkeyP
     def fail(*_: Any) -> None:
         raise MemoryError("as told")
 
-    monkeypatch.setitem(simulation.MODES, "subspace", fail)
+    monkeypatch.setitem(simulation.RUN_IN, "subspace", fail)
     solution = checked(with_spectrum(), np.ones(40), solver="qsvt")
     assert solution.status is Status.NO_MEMORY and "as told" in solution.message
     monkeypatch.setattr(CpuBackend, "lu_solve", fail)

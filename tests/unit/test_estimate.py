@@ -235,7 +235,7 @@ def test_an_indefinite_matrix_has_neither_cholesky_nor_cg(tmp_path: Path, capsys
 
 
 def test_nothing_is_solved_or_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qnewton_gpu.simulation.run_sequences", lambda *_: pytest.fail("ran a circuit"))
+    monkeypatch.setattr("qnewton_gpu.simulation.runs.run_sequences", lambda *_: pytest.fail("ran a circuit"))
     monkeypatch.setattr("qnewton_gpu.solvers.qsvt.phases_for", lambda *_: pytest.fail("made phases"))
     system = system_of(MATRIX, 1e-3)
     assert all(cost.finite for cost in solver_costs(system, CostModel()).values())

@@ -15,7 +15,9 @@ from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import ParameterError
 from qnewton_gpu.operators import GramOperator, as_operator
 from qnewton_gpu.polynomials import inverse_polynomial, phase_factors
-from qnewton_gpu.simulation import Run, _two_vectors, _whole_register
+from qnewton_gpu.simulation import Run
+from qnewton_gpu.simulation.fused import whole_register
+from qnewton_gpu.simulation.subspace import two_vectors
 
 CPU = select_backend("cpu")
 
@@ -36,13 +38,13 @@ def test_the_whole_register_program_makes_a_query_a_degree(name: str, degree: in
         assert getattr(counting, field) == getattr(real, field)
     phases = np.random.default_rng(degree).uniform(-3, 3, degree + 1)
     run = Run(counting, phases, np.ones((1, 1)))
-    psi, lowered = _whole_register(run, CPU)
+    psi, lowered = whole_register(run, CPU)
     assert counting.queries == run.queries == degree
     assert counting.lifts == degree + 2 and counting.lowers == degree + 2  # a pair a phase, the start and the end
     # A/alpha = 1 is an eigenvalue on which every phase acts alike
     assert np.allclose(psi, np.exp(1j * phases.sum()), rtol=0, atol=1e-11) and lowered is psi
     counting = CountingEncoding(real)
-    _two_vectors(Run(counting, phases, np.ones((1, 1))), CPU)
+    two_vectors(Run(counting, phases, np.ones((1, 1))), CPU)
     assert counting.queries == degree  # products count like reflections
 
 
