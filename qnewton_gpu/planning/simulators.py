@@ -1,6 +1,6 @@
 """Which simulators can hold a case on this machine, and how many simulated seconds each would take of it.
 
-Bytes are those that the door of a solve checks (simulation.py); seconds are predicted from rates that were measured
+Bytes are those that the door of a solve checks (simulation/); seconds are predicted from rates that were measured
 once (simulator_rates.py), never from timings of a run. Five ways to simulate a circuit are compared:
     subspace        two vectors of length N
     fused           the whole register
