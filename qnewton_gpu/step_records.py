@@ -38,6 +38,7 @@ def system_record(part: ConditionedSystem, plan: Plan, solution: Solution) -> di
         "queries": solution.queries,
         "success_probability": solution.success_probability,
         **shots(solution),
+        **{key: resources[key] for key in ("truncation_error", "bond_dimension") if key in resources},
         "tolerance": system.tolerance,
         "relative_residual": solution.relative_residual,
         "ledger": solution.ledger,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..circuit import Gate, ShiftGate
+from ..errors import ShapeError
 from ..tensor_networks.network import TensorNetwork
 from ..tensor_networks.programs import CircuitNetwork
 from .gate_fusion import fuse, tensor_product
@@ -20,6 +21,8 @@ REMEDY = 'backend="tensornet:64" keeps matrix-product states of bond dimension a
 
 SMALL_SHIFT = 6
 """Qubits of an adder up to which a block multiplies its table with other gates."""
+MOST_SAMPLED = 62
+"""Qubits whose basis indices are drawn: they are 64-bit integers with a sign."""
 SAMPLED_AT_ONCE = 12
 """Qubits whose joint distribution is contracted at once."""
 WHOLE = 3.0
@@ -116,6 +119,9 @@ class TensorNetworkState:
 
     def sample(self, shots: int, seed: int, column: int = 0) -> np.ndarray:
         """By conditional distributions from the most significant qubits down: what a state vector draws for a seed."""
+        if self.num_qubits > MOST_SAMPLED:
+            remedy = f"Indices of at most {MOST_SAMPLED} qubits are drawn: ask for marginals"
+            raise ShapeError("state", f"has {self.num_qubits} qubits", remedy)
         drawn = np.random.default_rng(seed).random(shots)
         groups: list[range] = []
         top = self.num_qubits

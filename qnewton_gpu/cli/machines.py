@@ -127,7 +127,10 @@ def computes_on(backend: Backend, asked: str) -> str:
     from ..backends import why_no_gpu
 
     reason = why_no_gpu() if asked == "auto" and backend.name == "cpu" else None
-    networks = ", circuits as tensor networks" if backend.name == "tensornet" else ""
+    networks, bond = "", getattr(backend, "bond_dimension", None)
+    if backend.name == "tensornet":
+        chains = f"matrix-product states of bond dimension at most {bond}"
+        networks = ", circuits as " + (chains if bond else "tensor networks, contracted exactly")
     return f"computes on {backend.device}{networks}" + (f" (no GPU: {reason})" if reason else "")
 
 

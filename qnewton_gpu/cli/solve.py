@@ -124,6 +124,9 @@ def solution_text(solution: Solution) -> str:
         rows.append(
             ("", "depth in the gates that each is made of; the projection charges the stated access model instead")
         )
+    if "truncation_error" in resources:
+        rows.append(("bond dimension", f"{resources['bond_dimension']}, the largest of the register"))
+        rows.append(("truncation error", f"{resources['truncation_error']:.3g} of the register's norm, at most"))
     if solution.success_probability is not None:
         rows.append(("success probability", f"{solution.success_probability:.6g}"))
     rows += [

@@ -9,7 +9,7 @@ and its eigenvalues c_0 + sum_i 2 c_i cos(pi m_i/(N_i + 1)).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ..tensor_networks.chain import MatrixProductOperator
 
 SYMBOL_POINTS = 1 << 14
+MOST_QUBITS = 1000
+"""2^n is a double up to there."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,12 @@ def _symbol_range(offsets: Sequence[Offset]) -> tuple[float, float]:
 
 
 def _axes(qubits: Sequence[int]) -> tuple[int, ...]:
-    axes = tuple(qubits)
+    axes = tuple(qubits) if isinstance(qubits, Iterable) else ()
     if not axes or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in axes):
         raise ParameterError("qubits", f"{qubits!r} are no axes", "Pass at least one integer >= 1, one an axis")
+    if sum(axes) > MOST_QUBITS:
+        problem = f"{qubits!r} are {sum(axes)} together, more than {MOST_QUBITS}"
+        raise ParameterError("qubits", problem, "An axis of n qubits has 2^n points")
     return tuple(int(n) for n in axes)
 
 

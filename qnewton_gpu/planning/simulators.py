@@ -20,11 +20,13 @@ import numpy as np
 
 from ..backends import select_backend
 from ..backends.base import Backend
+from ..conditioning import estimate_spectrum
 from ..errors import CombinationError, NotEnoughMemoryError, ParameterError, UnknownNameError
+from ..operators import as_operator
 from ..solvers import LinearSystem
 from .simulation_cases import CHAIN, EXACT, case_of
 from .simulator_rates import SimulatorRates, known_rates
-from .stated import StatedOperator
+from .stated import StatedOperator, check_tolerance
 
 SIMULATED_SOLVERS = ("qsvt", "kernel_reflection")
 LARGEST_BOND = 1 << 20
@@ -60,21 +62,23 @@ class Simulator:
 
 
 def simulators(
-    system: LinearSystem,
+    system: Any,
     solver: str = "qsvt",
     *,
     encoding: str = "auto",
     bond_dimension: int | None = None,
+    tolerance: float = 1e-2,
     backend: Backend | str | None = None,
     rates: SimulatorRates | None = None,
 ) -> list[Simulator]:
     """Every simulator for this case: bytes, predicted simulated seconds, whether it fits, which one is recommended.
 
-    `system`: a matrix, a `ToeplitzOperator`, or `stated_system`, which is charged for its matrix, too, and whose gate
-    program is derived from its entries a row (matching: at most 2d - 1 colours). `solver`: "qsvt" or
-    "kernel_reflection". `bond_dimension`: of matrix-product states; None: the largest that a register of so many qubits
-    can need. `backend`: where it would be simulated, None: where the system is. `rates`: None: those of this machine
-    if they were measured before, else the reference. Recommended is the fastest exact simulator that fits, and a chain
+    `system`: a matrix as `qn.solve` takes it or an operator, for one right-hand side to `tolerance`; a `LinearSystem`
+    with its own; or `stated_system`, which is charged for its matrix, too, and whose gate program is derived from its
+    entries a row (matching: at most 2d - 1 colours). `solver`: "qsvt" or "kernel_reflection". `bond_dimension`: of
+    matrix-product states; None: the largest that a register of so many qubits can need. `backend`: where it would be
+    simulated, None: where the system is. `rates`: None: those of this machine if they were measured before, else the
+    reference. Recommended is the fastest exact simulator that fits, and a chain
     only where none does. Raises UnknownNameError, ParameterError, CombinationError.
 
     >>> from qnewton_gpu.planning.stated import stated_system
@@ -87,6 +91,8 @@ def simulators(
     if solver not in SIMULATED_SOLVERS:
         raise UnknownNameError.among("solver", solver, SIMULATED_SOLVERS)
     _check_bond(bond_dimension)
+    if not isinstance(system, LinearSystem):
+        system = _system_of(system, tolerance, backend)
     chosen = system.operator.backend if backend is None else select_backend(backend)
     known = known_rates(chosen) if rates is None else rates
     free = chosen.available_bytes()
@@ -95,6 +101,15 @@ def simulators(
         for name in ("subspace", "fused", "circuit", EXACT, CHAIN)
     ]
     return _judged(found)
+
+
+def _system_of(matrix: Any, tolerance: float, backend: Backend | str | None) -> LinearSystem:
+    check_tolerance(tolerance)
+    where: Any = backend or getattr(matrix, "backend", "auto")
+    operator = as_operator(matrix, select_backend(where))
+    bounds = estimate_spectrum(operator, backend=operator.backend)
+    # of b the number of columns is all that a prediction reads
+    return LinearSystem(operator, operator.backend.xp.ones((1, 1)), bounds, tolerance)
 
 
 def _check_bond(bond_dimension: Any) -> None:
@@ -125,6 +140,9 @@ def _simulator(
         return replace(none, why=problem.problem)
     if isinstance(system.operator, StatedOperator):
         needed += system.operator.product_bytes  # the matrix, which is not there yet
+    if name == CHAIN and bond_dimension is None and needed > free:
+        why = "too large at the largest bond dimension that its register can need; a stated one, such as 64, may do"
+        return replace(none, bytes=needed, simulated_seconds=seconds, why=why)
     return replace(none, bytes=needed, simulated_seconds=seconds)
 
 

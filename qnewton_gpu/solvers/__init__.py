@@ -26,7 +26,9 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "cg": ("qnewton_gpu.solvers.classical:ConjugateGradients", {}),
     "qr": ("qnewton_gpu.solvers.classical:LeastSquares", {}),
 }
-CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical:" in path)
+"""name: (module:class, its options). A quantum solver takes the fields of `QuantumSolver`, too; a classical one takes
+no others, and is known by its module, `classical` or one whose name begins so."""
+CLASSICAL = tuple(name for name, (path, _) in SOLVERS.items() if ".classical" in path)
 QUANTUM = tuple(name for name in SOLVERS if name not in CLASSICAL)
 FORMULAS: dict[str, tuple[str, str]] = {
     "jennings": ("qnewton_gpu.costs.jennings:jennings_queries", "qsvt"),

@@ -208,7 +208,8 @@ class ChainCircuit:
 
 def _check(operator: ToeplitzOperator, rhs: MatrixProductState) -> None:
     if rhs.dims != (2,) * sum(operator.qubits):
-        problem = f"has sites {rhs.dims}, and A acts on {sum(operator.qubits)} qubits"
+        levels = " or ".join(map(str, sorted(set(rhs.dims))))
+        problem = f"has {len(rhs.dims)} sites of {levels} levels, and A acts on {sum(operator.qubits)} qubits"
         raise ShapeError("b", problem, "Give one site of two levels a qubit, the least significant first")
     if np.issubdtype(rhs.dtype, np.complexfloating):
         raise DataTypeError("b", "is complex", "Solve for b.real and b.imag")

@@ -11,8 +11,8 @@ from .states import MatrixProductState
 
 
 def delta(num_qubits: int, index: int) -> MatrixProductState:
-    """|index>: bond dimension 1. Raises ParameterError where it is not below 2^n."""
-    if not 0 <= index < 1 << num_qubits:
+    """|index>: bond dimension 1. Raises ParameterError where it is no integer below 2^n."""
+    if not (isinstance(index, (int, np.integer)) and 0 <= index < 1 << num_qubits):
         raise ParameterError("index", f"{index!r} is not in [0, 2^{num_qubits})", "Give an index of the vector")
     return MatrixProductState.product([np.eye(2)[index >> k & 1] for k in range(num_qubits)])
 
@@ -26,11 +26,12 @@ def sine_mode(num_qubits: int, mode: int) -> MatrixProductState:
     """sqrt(2/(N + 1)) sin(pi m (j + 1)/(N + 1)) for j < N = 2^n: bond dimension 2.
 
     Bit k of j turns a unit vector by pi m 2^k/(N + 1). Angles are reduced by 2 pi in integers, so that each is right to
-    1e-16 and an entry to about n 1e-16 of the largest. Raises ParameterError where m is not in 1..N.
+    1e-16 and an entry to about n 1e-16 of the largest. Raises ParameterError where m is no integer in 1..N.
     """
     size = 1 << num_qubits
-    if not 1 <= mode <= size:
+    if not (isinstance(mode, (int, np.integer)) and 1 <= mode <= size):
         raise ParameterError("mode", f"{mode!r} is not in [1, 2^{num_qubits}]", "Give the number of half waves")
+    mode = int(mode)  # a fixed-width integer would overflow below
 
     def turned(step: int) -> np.ndarray:
         angle = half_turns(mode * step, size + 1)

@@ -52,6 +52,9 @@ class TensorNetwork:
     indices: tuple[tuple[int, ...], ...]
     output: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        return f"TensorNetwork({len(self.operands)} operands, {len(self.extents)} indices, output {self.shape})"
+
     def __post_init__(self) -> None:
         if len(self.operands) != len(self.indices):
             problem = f"{len(self.operands)} operands meet {len(self.indices)} lists of indices"

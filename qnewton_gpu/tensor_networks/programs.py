@@ -27,6 +27,9 @@ class CircuitNetwork:
     product: a vector (2,) for some of the other qubits; the rest start in |0>. Every network below has the columns, if
     there are any, as its last axis. Raises ShapeError, ParameterError.
 
+    A network is contracted by the backend, select_backend("tensornet").contract(network), and by numpy.einsum where it
+    is as small as here. Samples are drawn by its state_vector(start, num_qubits), of which `run` takes the same gates.
+
     >>> from qnewton_gpu.circuit import Circuit
     >>> circuit = Circuit(3)
     >>> circuit.hadamard(0)
@@ -104,7 +107,7 @@ class CircuitNetwork:
 
     def expectation(self, operator: np.ndarray, qubits: Sequence[int]) -> TensorNetwork:
         """<psi| M |psi> for a matrix (2^m, 2^m) on m qubits; gates that cannot reach them are left out, U^t U = 1."""
-        qubits = list(qubits)
+        operator, qubits = np.asarray(operator), list(qubits)
         self._check(qubits)
         if operator.shape != (1 << len(qubits),) * 2:
             raise ShapeError("operator", f"has shape {operator.shape}", f"Give a matrix on {len(qubits)} qubits")

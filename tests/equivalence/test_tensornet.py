@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from qnewton_gpu.backends import select_backend
 from qnewton_gpu.backends.tensornet import TensornetBackend
 from qnewton_gpu.circuit import Circuit
 from qnewton_gpu.encodings import encode
+from qnewton_gpu.errors import ShapeError
 from qnewton_gpu.operators import KroneckerOperator, as_operator
 from qnewton_gpu.simulation import Run
 from qnewton_gpu.solvers import LinearSystem
@@ -158,3 +160,18 @@ def test_one_path_serves_other_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(other.execute(backend).amplitudes, other.execute(CPU).amplitudes, atol=1e-12)
     assert abs(first.amplitudes - other.execute(CPU).amplitudes).max() > 1e-3
     assert len(searched) == paths
+
+
+@pytest.mark.parametrize("name", ["tensornet", "tensornet:4"])
+def test_indices_beyond_64_bits_are_not_drawn(name: str) -> None:
+    register = select_backend(name).state_vector(np.ones((1, 1)), 64)
+    with pytest.raises(ShapeError, match="state: has 64 "):
+        register.sample(1, seed=0)
+
+
+def test_the_log_of_a_training_has_the_truncation_of_each_system() -> None:
+    torch.manual_seed(0)
+    scheduler = qn.Scheduler(solver="qsvt", backend="tensornet:16")
+    optimizer = qn.QNewton(torch.nn.Linear(2, 2), torch.nn.MSELoss(), curvature="kfac", scheduler=scheduler)
+    for system in optimizer.step(torch.rand(6, 2), torch.rand(6, 2)).systems:
+        assert 0 <= system["truncation_error"] < 1e-6 and 1 <= system["bond_dimension"] <= 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -51,6 +52,17 @@ def test_solve_prints_everything_and_writes_x(
     for word in ("qsvt", "kappa bound", "alpha", "queries", "success probability", "relative residual"):
         assert word in printed
     assert "on this machine" in printed and "on the stated machines" in printed and str(tmp_path / "x.npy") in printed
+
+
+def test_matrix_product_states_say_their_bond_dimension_and_what_they_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "A.npy", sp.csr_array(np.diag([3.0, 4.0, 5.0, 6.0]) + np.eye(4, k=1) + np.eye(4, k=-1)))
+    assert main(["solve", str(path), "--solver", "qsvt", "--backend", "tensornet:16"]) == 0
+    printed = capsys.readouterr().out
+    assert "circuits as matrix-product states of bond dimension at most 16" in printed
+    for row in (r"bond dimension +\d+, the largest", r"truncation error +\d\S* of the register's norm"):
+        assert re.search(row, printed)
 
 
 def test_a_right_hand_side_in_matrix_market_format_and_none_at_all(matrix: sp.csr_array, tmp_path: Path) -> None:

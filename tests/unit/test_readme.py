@@ -43,3 +43,12 @@ def test_a_point_source_among_two_to_the_forty_points(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     # the discrete Green's function at its source, 1/(2 sinh theta), 2 cosh theta = 2 + s = 22/9
     assert float(printed.split()[-2]) == pytest.approx(1 / (((22 / 9) ** 2 - 4) ** 0.5), rel=1e-2)
+
+
+def test_questions_to_fifty_qubits(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cotengra")
+    exec(BLOCKS[3], {})
+    amplitudes, parity, marginal, samples = capsys.readouterr().out.splitlines()
+    assert amplitudes.endswith("[0.70710678 0.70710678]") and "operands" in amplitudes
+    assert float(parity.split()[-1]) == pytest.approx(1) and marginal.endswith("[0.5 0.5]")
+    assert {int(one) for one in samples.strip("[]").split(",")} <= {0, 2**50 - 1}

@@ -168,6 +168,13 @@ def test_a_sine_of_2_to_the_40_points_is_right_to_thirteen_digits(mode: int) -> 
     assert np.allclose(found, expected, rtol=0, atol=1e-13)
 
 
+def test_a_mode_may_be_a_fixed_width_integer() -> None:
+    index = [0, 2**39, 2**40 - 1]
+    for mode in (3, 2**30 + 1):
+        mine, theirs = sine_mode(40, np.int64(mode)), sine_mode(40, mode)
+        assert np.array_equal(mine.entries(np.array(index)), theirs.entries(np.array(index)))
+
+
 def test_sine_modes_are_eigenvectors_of_the_chain_with_their_eigenvalue() -> None:
     H, modes = screened_poisson([20, 20], 100, CPU), (3, 700_001)
     state = sine_mode(20, modes[0]).kron(sine_mode(20, modes[1]))
@@ -188,6 +195,8 @@ def test_what_does_not_fit_and_what_is_no_operator_is_refused() -> None:
         ([], 1.0, [], "qubits"),
         ([0], 1.0, [{}], "qubits"),
         ([2.5], 1.0, [{}], "qubits"),
+        (5, 1.0, [{}], "qubits"),
+        ([2**15], 1.0, [{}], "has 2.n points"),
         ([2], 1.0, [{4: 1.0}], "offsets"),
         ([2], 1.0, [{0: 1.0}], "offsets"),
         ([2], 1.0, [{1: 1.0}, {}], "offsets"),
@@ -202,7 +211,7 @@ def test_what_does_not_fit_and_what_is_no_operator_is_refused() -> None:
     for H in (screened_poisson([2, 2], 2, CPU), ToeplitzOperator([4], 1.0, [{1: 1.0}], CPU)):
         with pytest.raises(ParameterError, match="one tridiagonal axis"):
             point_solution(H, 0, [0])
-    for call in (lambda: sine_mode(3, 0), lambda: sine_mode(3, 9), lambda: delta(3, 8)):
+    for call in (lambda: sine_mode(3, 0), lambda: sine_mode(3, 9), lambda: delta(3, 8), lambda: delta(3, 5.0)):
         with pytest.raises(ParameterError):
             call()
 

@@ -101,7 +101,7 @@ def test_what_cannot_hold_is_what_the_door_of_the_solve_refuses(
         except NotEnoughMemoryError:
             refused = True
         assert refused is not one.holds and one.holds == (free == needed)
-        assert one.holds or "too large for the" in one.why
+        assert one.holds or "too large " in one.why
         assert one.available_bytes == free
 
 
@@ -228,3 +228,21 @@ def test_an_encoding_that_cannot_serve_at_all_holds_nothing() -> None:
     assert not any(one.holds for one in found) and all("gram" in one.why for one in found)
     with pytest.raises(CombinationError):
         case_of("subspace", tridiagonal(8), "qsvt", "gram", CPU)
+
+
+def test_a_matrix_and_an_operator_are_cases_themselves() -> None:
+    case = tridiagonal(16, tolerance=1e-2)
+    matrix, bounds = case.operator.dense(), estimate_spectrum(case.operator)
+    expected = simulators(LinearSystem(case.operator, np.ones((16, 1)), bounds, 1e-2), rates=REFERENCE, encoding="walk")
+    found = simulators(matrix, rates=REFERENCE, encoding="walk", backend=CPU)
+    assert [one.queries for one in found] == [one.queries for one in expected]
+    assert simulators(matrix, rates=REFERENCE, tolerance=1e-8)[0].queries > found[0].queries
+    with pytest.raises(ParameterError, match="tolerance"):
+        simulators(matrix, rates=REFERENCE, tolerance=2.0)
+
+
+def test_where_no_chain_of_the_largest_bond_fits_a_stated_one_is_suggested() -> None:
+    operator = screened_poisson([15, 15], 10.0, CPU)
+    unstated, stated = (simulators(operator, rates=REFERENCE, bond_dimension=bond)[-1] for bond in (None, 64))
+    assert not unstated.holds and "a stated one, such as 64" in unstated.why
+    assert stated.holds and stated.recommended

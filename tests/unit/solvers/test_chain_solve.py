@@ -115,7 +115,7 @@ def test_an_indefinite_operator_needs_bounds_that_are_known() -> None:
     ("change", "error", "said"),
     [
         ({"A": np.eye(16)}, DataTypeError, "A: is a ndarray"),
-        ({"b": constant(5)}, ShapeError, "b: has sites"),
+        ({"b": constant(5)}, ShapeError, "b: has 5 sites of 2 levels, and A acts on 4"),
         ({"b": constant(4) * 1j}, DataTypeError, "b: is complex"),
         ({"solver": "lu"}, CombinationError, "solver: 'lu'"),
         ({"mode": "fused"}, CombinationError, "mode: 'fused'"),

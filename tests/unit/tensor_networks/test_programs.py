@@ -172,3 +172,11 @@ def test_what_makes_no_sense_is_refused() -> None:
         CircuitNetwork(2, np.ones(5))
     with pytest.raises(ShapeError, match="start"):
         CircuitNetwork(2, np.ones(2), {0: np.ones(2)})
+
+
+def test_an_operator_may_be_a_list_and_a_network_prints_on_a_line() -> None:
+    network = CircuitNetwork(9).expectation([[1, 0], [0, -1]], [7])  # type: ignore[arg-type]
+    assert np.einsum(*network.interleaved()) == 1.0
+    assert (
+        repr(network) == f"TensorNetwork({len(network.operands)} operands, {len(network.extents)} indices, output ())"
+    )
