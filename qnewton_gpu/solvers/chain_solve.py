@@ -11,23 +11,23 @@ from __future__ import annotations
 import cmath
 import math
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from ..backends.tensornet_chain import ChainStateVector
 from ..circuit import branch_gates
-from ..conditioning import SpectrumBounds, estimate_spectrum
+from ..conditioning import FP64_EPSILON, SpectrumBounds, estimate_spectrum
 from ..costs import CostModel
 from ..encodings.toeplitz import ToeplitzEncoding
-from ..errors import DataTypeError, NotEnoughMemoryError, ParameterError, ShapeError
-from ..operators import ToeplitzOperator
+from ..errors import DataTypeError, NonFiniteError, NotEnoughMemoryError, ParameterError, ShapeError
+from ..operators import ToeplitzOperator, check_magnitude
 from ..polynomials import PhaseFactors, inverse_polynomial, phases_for, round_up_to_grid
 from ..stages import stage
-from ..tensor_networks.chain import MatrixProductState
+from ..tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from ..tensor_networks.decompositions import array_module
 from .base import Solution, Status, beyond_double_precision
-from .refinement import STAGNATION, End, split_tolerance
+from .refinement import STAGNATION, TRUNCATED, End, split_tolerance
 
 TRUNCATED_SHARE = 0.1
 """Of the tolerance that truncation may use up; the polynomial has the rest."""
@@ -48,11 +48,12 @@ def solve_chain(
     `rhs` has one site a qubit, site 0 the least significant; x has the same sites, real. `backend` is a tensornet
     backend with a bond dimension, which no bond of the register exceeds; its cutoff is raised to what the tolerance
     allows. Everything is computed where the arrays of b are. Each round starts from the residual of the one before,
-    while that falls. Raises ShapeError, DataTypeError, and ParameterError where the bounds of the spectrum enclose zero
-    and no others are given.
+    while that falls; bounds that are not certified are widened where it does not. Raises ShapeError, DataTypeError,
+    NonFiniteError, and ParameterError where ||b|| is beyond 1e+-60, or the bounds of the spectrum enclose zero and no
+    others are given.
     """
     began = time.perf_counter()
-    _check(operator, rhs)
+    rhs = _checked(operator, rhs)
     norm, x = rhs.moved(0).norm(), rhs * 0.0
     if norm == 0:
         return Solution(x, Status.SOLVED, "b = 0 is solved by x = 0.", 0.0, "none", projected_seconds=0.0)
@@ -68,17 +69,22 @@ def solve_chain(
                 correction, entry = circuit.apply(residual)
             with stage("verify"):
                 improved, _ = (x + correction).compressed(cutoff=circuit.solution_cutoff)
-                left = (rhs - circuit.product @ improved).moved(0)
+                left = (rhs - circuit.image(improved)).moved(0)
         except (NotEnoughMemoryError, *backend.out_of_memory) as problem:
             status = Status.NO_MEMORY, f"The simulation ran out of memory ({problem})."
             break
         before, reached = error, left.norm() / norm
-        arithmetic = circuit.gain * entry["truncation_error"] * before
+        lost = circuit.gain * entry["truncation_error"]
+        arithmetic = lost * before
         history.append({**entry, "relative_residual": [reached]})
         if reached < before:
             x, error = improved, reached
-            residual, _ = left.compressed(cutoff=TRUNCATED_SHARE)
-        status = circuit.end(error, reached, before, arithmetic, len(history))
+            residual, _ = left.compressed(cutoff=circuit.residual_cutoff(error))
+        status = circuit.end(error, reached, before, lost)
+        if status is None:
+            if not reached < STAGNATION * before:
+                circuit = circuit.widened(residual)
+            status = circuit.refusal(sum(entry["queries"] for entry in history))
     p = min((entry["success_probability"][0] for entry in history), default=None)
     truncation = sum(entry["truncation_error"] for entry in history)
     cost = model.quantum(
@@ -90,7 +96,7 @@ def solve_chain(
         *status,
         relative_residual=error,
         solver="qsvt",
-        queries=len(history) * circuit.queries,
+        queries=sum(entry["queries"] for entry in history),
         success_probability=p,
         resources={
             **circuit.resources(),
@@ -120,7 +126,7 @@ class ChainCircuit:
         self.bounds, self.backend, self.tolerance, self.max_queries = bounds, backend, tolerance, max_queries
         self.encoding = ToeplitzEncoding(operator, backend)
         self.block = self.encoding.circuit()
-        self.product = operator.as_mpo().compressed()[0]
+        self.product = operator.as_mpo().reduced()
         self.kappa = max(self.encoding.alpha / bounds.lower, 1.0)
         self.epsilon, _ = split_tolerance((1 - TRUNCATED_SHARE) * tolerance)
         self.polynomial: Any = inverse_polynomial(round_up_to_grid(self.kappa), self.epsilon)
@@ -142,33 +148,59 @@ class ChainCircuit:
         truncations = self.queries * math.sqrt(self.block.num_qubits)
         return max(TRUNCATED_SHARE * self.epsilon / (self.gain * truncations), self.backend.cutoff)
 
-    def refusal(self) -> End | None:
-        """What the spectrum alone rules out."""
+    def residual_cutoff(self, error: float) -> float:
+        """Of a bond of the residual that the next round starts from: small beside what that round is to leave."""
+        left = min(max(self.epsilon, self.tolerance / error), 1.0)
+        return TRUNCATED_SHARE * left / math.sqrt(self.encoding.system_qubits)
+
+    def image(self, x: MatrixProductState) -> MatrixProductState:
+        """H x, exact but for rounding, where the arrays of x are."""
+        xp = array_module(x.tensors[0])
+        return MatrixProductOperator([xp.asarray(w) for w in self.product.tensors]) @ x
+
+    def refusal(self, made: int = 0) -> End | None:
+        """What rules a further round out after so many queries: the spectrum, or max_queries."""
         problem = beyond_double_precision(self.bounds.kappa, self.tolerance)
         if problem:
             return Status.TOO_ILL_CONDITIONED, problem
-        return self._too_many(1)
-
-    def end(self, error: float, reached: float, before: float, truncation: float, rounds: int) -> End | None:
-        """How the rounds end, if they do: the last one took the residual from `before` to `reached`."""
-        if error <= self.tolerance:
-            return Status.SOLVED, f"The relative residual {error:.2e} is within {self.tolerance:.1e}."
-        if not reached < STAGNATION * before:
-            most = self.backend.bond_dimension
-            return Status.NOT_CONVERGED, (
-                f"The relative residual stays at {error:.2e} above {self.tolerance:.1e}: truncation to bond dimension "
-                f"{most} left up to {truncation:.1e} of it; raise the bond dimension, backend='tensornet:{2 * most}', "
-                "or the tolerance."
-            )
-        return self._too_many(rounds + 1)
-
-    def _too_many(self, rounds: int) -> End | None:
-        if rounds * self.queries <= self.max_queries:
+        if made + self.queries <= self.max_queries:
             return None
         return Status.TOO_MANY_QUERIES, (
-            f"A round takes {self.queries} queries for alpha/|lambda|_min = {self.kappa:.3g}, and max_queries is "
-            f"{self.max_queries}: raise it or the tolerance."
+            f"A round takes {self.queries} queries for alpha/|lambda|_min = {self.kappa:.3g}, after {made} already "
+            f"made, and max_queries is {self.max_queries}: raise it or the tolerance."
         )
+
+    def end(self, error: float, reached: float, before: float, lost: float) -> End | None:
+        """How the rounds end, if they do: the last took the residual from `before` to `reached`, `error` is the best.
+
+        `lost` bounds the share of `before` that truncation left.
+        """
+        if error <= self.tolerance:
+            return Status.SOLVED, f"The relative residual {error:.2e} is within {self.tolerance:.1e}."
+        if reached < STAGNATION * before:
+            return None
+        stays = f"The relative residual stays at {error:.2e} above {self.tolerance:.1e}"
+        if lost > TRUNCATED * STAGNATION:
+            most = self.backend.bond_dimension
+            return Status.NOT_CONVERGED, (
+                f"{stays}: truncation to bond dimension {most} left up to {lost * before:.1e} of it; raise the bond "
+                f"dimension, backend='tensornet:{2 * most}', or the tolerance."
+            )
+        if not self.bounds.certified:
+            return None
+        return Status.NOT_CONVERGED, (
+            f"{stays}, and truncation explains at most {lost * before:.1e} of it: an |eigenvalue| lies below the "
+            f"{self.bounds.lower:.3g} of bounds that were said to be certified, or rounding is at its end; lower "
+            "bounds.lower, or raise the tolerance."
+        )
+
+    def widened(self, residual: MatrixProductState) -> ChainCircuit:
+        """The circuit for the smaller |eigenvalue| that a residual which no longer falls consists of."""
+        seen = self.image(residual).moved(0).norm() / (self.encoding.alpha * residual.norm())
+        kappa = max(2 * self.kappa, min(1 / max(seen, FP64_EPSILON), 16 * self.kappa))
+        lower = self.encoding.alpha / kappa
+        bounds = replace(self.bounds, lower=lower, upper=max(self.bounds.upper, lower))
+        return ChainCircuit(self.encoding.operator, bounds, self.backend, self.tolerance, self.max_queries)
 
     def apply(self, residual: MatrixProductState) -> tuple[MatrixProductState, dict[str, Any]]:
         """(||r|| max|P|/(s alpha) Re <0|psi>, what the run showed) for the circuit on r/||r||."""
@@ -206,13 +238,42 @@ class ChainCircuit:
         }
 
 
-def _check(operator: ToeplitzOperator, rhs: MatrixProductState) -> None:
+def _checked(operator: ToeplitzOperator, rhs: MatrixProductState) -> MatrixProductState:
+    """b in FP64; raises ShapeError, DataTypeError, NonFiniteError, ParameterError."""
     if rhs.dims != (2,) * sum(operator.qubits):
-        levels = " or ".join(map(str, sorted(set(rhs.dims))))
-        problem = f"has {len(rhs.dims)} sites of {levels} levels, and A acts on {sum(operator.qubits)} qubits"
+        levels = " and ".join(map(str, sorted({*rhs.dims})))
+        problem = f"has {len(rhs)} sites of {levels} levels, and A acts on {sum(operator.qubits)} qubits"
         raise ShapeError("b", problem, "Give one site of two levels a qubit, the least significant first")
-    if np.issubdtype(rhs.dtype, np.complexfloating):
+    kinds = {tensor.dtype.kind for tensor in rhs.tensors}
+    if "c" in kinds:
         raise DataTypeError("b", "is complex", "Solve for b.real and b.imag")
+    if not kinds <= {*"fiub"}:
+        raise DataTypeError("b", f"holds {rhs.dtype}, not numbers", "Convert its tensors to float64")
+    xp = array_module(rhs.tensors[0])
+    double = MatrixProductState([tensor.astype(xp.float64, copy=False) for tensor in rhs.tensors])
+    if not all(bool(xp.isfinite(tensor).all()) for tensor in double.tensors):
+        raise NonFiniteError("b", "holds NaN or infinite entries", "Remove or replace them")
+    check_magnitude(10.0 ** min(max(_log_norm(double), -300.0), 300.0), "b")
+    return double
+
+
+def _log_norm(state: MatrixProductState) -> float:
+    """log10 ||psi||, whatever leaves the range of FP64 on the way; 0 where psi = 0."""
+    xp, logarithm = array_module(state.tensors[0]), 0.0
+    right = xp.ones((1, 1))
+    for tensor in reversed(state.tensors):
+        tensor = tensor / (float(abs(tensor).max()) or 1.0)
+        block = (tensor @ right).reshape(tensor.shape[0], -1)
+        largest = float(abs(block).max())
+        if largest == 0:
+            return 0.0
+        right = xp.linalg.qr(block.T / largest, mode="r").T
+        logarithm += math.log10(largest)
+    return (
+        logarithm
+        + math.log10(float(abs(right).max()))
+        + sum(math.log10(float(abs(tensor).max())) for tensor in state.tensors)
+    )
 
 
 def _bounds(operator: ToeplitzOperator) -> SpectrumBounds:
