@@ -110,7 +110,7 @@ def amplify(
         state.run(amplification_circuit(program, flags, rounds))
         runs = 2 * rounds + 1
         sign = (-1) ** rounds  # of Q
-        found = sign * chosen.to_numpy(state.amplitudes[: 1 << system, 0].real)[encoding.places]
+        found = sign * chosen.to_numpy(state.lowest(1 << system)[:, 0].real)[encoding.places]
         probability = float(chosen.to_numpy(state.probability(flags))[0])
         return Amplified(found, probability, rounds, runs, runs * (len(phases) - 1))
 

@@ -24,7 +24,7 @@ from .backends.base import Backend
 from .circuit import Gate, MatrixGate, qsvt_gates
 from .errors import CombinationError, ParameterError
 from .readout import check_integer, generator_for
-from .simulation import Chain, Outcome, Run, by_column, run_sequences, start_of_system, truncation_of
+from .simulation import Chain, Outcome, Run, by_column, largest_bond, run_sequences, start_of_system, truncation_of
 
 REAL_PAULI = {
     "i": np.eye(2),
@@ -111,19 +111,24 @@ def run_with_noise(program: Run | Chain, noise: Noise, backend: Backend, generat
         noise.check(run.mode)
     if not noise:
         return program.execute(backend)
-    amplitude, square, probability, norm = 0.0, 0.0, 0.0, 0.0
+    amplitude, square, probability, norm, truncation = 0.0, 0.0, 0.0, 0.0, 0.0
+    bonds = []
     for weight, disturbed in trajectories(program, noise, generator):
         outcome = disturbed.execute(backend)
         amplitude = amplitude + weight * outcome.amplitudes
         square = square + weight * outcome.amplitudes**2
         probability = probability + weight * outcome.success_probability
         norm = norm + weight * outcome.register_norm**2
+        truncation = max(truncation, outcome.truncation_error)
+        bonds.append(outcome.bond_dimension)
     magnitude = backend.xp.sqrt(square)
     return replace(
         outcome,
         amplitudes=backend.xp.where(amplitude < 0, -magnitude, magnitude),
         success_probability=probability,
         register_norm=backend.xp.sqrt(norm),
+        truncation_error=truncation,
+        bond_dimension=largest_bond(bonds),
     )
 
 
@@ -245,7 +250,7 @@ def _gates_with_errors(run: Trajectory, backend: Backend) -> Outcome:
     state = backend.state_vector(start, num_qubits)
     noisy: Any = NoisyBlock(state.fuse(block), num_qubits, run.struck, run.generator)
     state.run(qsvt_gates(noisy, block.num_qubits, system, run.phases, encoding.excluded))
-    amplitudes = state.amplitudes[places].real
+    amplitudes = state.lowest(1 << system)[places].real
     return Outcome(
         amplitudes=amplitudes,
         success_probability=(amplitudes * amplitudes).sum(axis=0),  # an error may leave a padded index: no success

@@ -19,7 +19,7 @@ from .backends.tensornet import TensornetBackend
 from .concurrency import side_by_side
 from .costs import Cost, CostModel
 from .encodings import ENCODINGS, WITH_GATES
-from .errors import CombinationError, ParameterError, QNewtonError, UnknownNameError
+from .errors import CombinationError, NotEnoughMemoryError, ParameterError, QNewtonError, UnknownNameError
 from .noise import Noise
 from .planning.adaptation import Adaptation
 from .planning.plan import Handicap, Plan, beyond_queries, make_plan, margin, predict_all
@@ -190,8 +190,7 @@ class Scheduler:
             found: dict[int, Solution] = {}
             for name in dict.fromkeys(plans[p].solver for p in quantum):
                 places = [p for p in quantum if plans[p].solver == name]
-                solver: Any = self._solvers[name]
-                found.update(zip(places, solver.solve_many([systems[p] for p in places], self.backend), strict=True))
+                found.update(zip(places, self._simulated(name, [systems[p] for p in places]), strict=True))
             return found
 
         tasks = [task for task, places in ((simulate, quantum), (solve_classically, classical)) if places]
@@ -200,6 +199,21 @@ class Scheduler:
         parts = [task() for task in tasks] if alone else side_by_side(tasks, self.backend)
         first = {place: solution for part in parts for place, solution in part.items()}
         return [self._to_the_end(s, p, first[i]) for i, (s, p) in enumerate(zip(systems, plans, strict=True))]
+
+    def _simulated(self, name: str, systems: Sequence[LinearSystem]) -> list[Solution]:
+        """Systems side by side; one that this machine cannot hold is refused where the solver was asked for by name,
+        and else left to the fallbacks."""
+        solver: Any = self._solvers[name]
+        try:
+            found: list[Solution] = solver.solve_many(systems, self.backend)
+        except NotEnoughMemoryError as problem:
+            if self.solver != "auto":
+                raise
+            if len(systems) > 1:
+                return [solution for system in systems for solution in self._simulated(name, [system])]
+            message = f"The simulation does not fit into memory ({problem})."
+            found = [Solution(systems[0].zeros(), Status.NO_MEMORY, message, 1.0, name)]
+        return found
 
     def _to_the_end(self, system: LinearSystem, plan: Plan, first: Solution) -> tuple[Solution, Plan]:
         """The planned solution, or what the fallbacks make of it."""

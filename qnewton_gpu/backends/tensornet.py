@@ -87,6 +87,10 @@ class TensornetBackend:
         if bond_dimension is None:
             self.engine  # noqa: B018  raises at once where it cannot be used
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy of what holds a backend, such as an optimizer, finds its own paths: locks and contractions stay here
+        return type(self), (self.base, self.bond_dimension, self.cutoff)
+
     def __getattr__(self, name: str) -> Any:
         if name == "base":  # not before it is made, when copied
             raise AttributeError(name)

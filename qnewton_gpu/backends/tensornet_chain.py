@@ -100,7 +100,7 @@ class ChainStateVector:
         """Collapse to all of these qubits being |0>, and scale to norm one; returns the probability, (k,).
 
         Both distances, before and after scaling, are at most the one so far over the square root of the probability:
-        the truncation error becomes twice that.
+        the truncation error becomes twice that, and 1 where nothing is left of a truncated register.
         """
         zeros = {*qubits}
         for column, chain in enumerate(self.chains):
@@ -110,6 +110,8 @@ class ChainStateVector:
             if length > 0:
                 self.chains[column] = self.chains[column] * (1 / length)
                 self.truncation_error[column] *= 2 / length
+            elif self.truncation_error[column] > 0:
+                self.truncation_error[column] = 1.0
         return self.xp.asarray(lengths**2)
 
     def sample(self, shots: int, seed: int, column: int = 0) -> Any:

@@ -84,7 +84,9 @@ class DerivedProgram:
         rotation = [one, dense([*system, *colour, rotated], []), one, dense([rotated], [])]
         prepare = [dense(colour, colour)] if colour else []
         reflection = [dense(system, system)] if self.reflected else []
-        return [*prepare, *rotation, dense([*system, *colour], system), *prepare, *reflection]
+        indices = [*system, *colour]  # none where one unknown has one colour
+        select = [dense(indices, system)] if indices else []
+        return [*prepare, *rotation, *select, *prepare, *reflection]
 
     def network(self, queries: int, columns: int) -> TensorNetwork:
         """The amplitudes of the system after so many queries, of operands that nobody can make."""

@@ -14,6 +14,7 @@ from ..encodings import COMPOSED_WITH_GATES, WITH_GATES
 from ..encodings.base import EncodedProducts
 from ..errors import CombinationError, ParameterError, UnknownNameError
 from ..operators import check_memory
+from ..tensor_networks.gate_operators import check_bonds
 
 MODES = ("subspace", "fused", "circuit")
 BYTES_A_QUERY = 48
@@ -98,11 +99,15 @@ def check_simulation_memory(mode: str, size: int, register_size: int, columns: i
 def check_circuit_memory(encoding: Any, columns: int, backend: Backend) -> None:
     """Raise NotEnoughMemoryError where the tensor network of one query already takes more than there is.
 
-    More queries make it longer, but hardly larger. State vectors are checked by their size.
+    More queries make it longer, but hardly larger. Of matrix-product states no bond is known before, but operators of
+    gates may be too large for any. State vectors are checked by their size.
     """
-    if not isinstance(backend, TensornetBackend) or backend.bond_dimension is not None:
+    if not isinstance(backend, TensornetBackend):
         return
     block, system = encoding.circuit(), encoding.system_qubits
+    if backend.bond_dimension is not None:
+        check_bonds(block)
+        return
     state: Any = backend.state_vector(np.zeros((1 << system, columns)), block.num_qubits)
     state.run(branch_gates(state.fuse(block), block.num_qubits, system, np.zeros(2)))
     state.check_lowest(1 << system)

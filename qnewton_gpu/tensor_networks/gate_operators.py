@@ -19,6 +19,9 @@ from .operators import MatrixProductOperator, site_product
 GROWTH = 1.25
 MOST_BOND = 1024
 """Of the operator of a permutation: where more are needed, its structure is none that a chain can use."""
+MOST_MULTIPLIED = 256
+"""Bond of a product, as written out, up to which it is made to see whether it is cheaper: none above was, and the time
+grows with its cube."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,13 @@ def gate_operator(gate: Gate | LocalOperator) -> LocalOperator:
     )
 
 
+def check_bonds(gates: Iterable[Gate]) -> None:
+    """Raise NotEnoughMemoryError where a gate's operator has larger bonds than are made; smaller tables have none."""
+    for gate in gates:
+        if isinstance(gate, PermutationGate) and 1 << len(gate.targets) - 1 > MOST_BOND:
+            _automaton(gate)
+
+
 def identity_on(qubits: Sequence[int]) -> LocalOperator:
     first, last = min(qubits), max(qubits)
     return LocalOperator(MatrixProductOperator.identity([2] * (last - first + 1)), first)
@@ -114,6 +124,10 @@ def cheaper_product(first: LocalOperator, second: LocalOperator) -> LocalOperato
     """Both as one operator where that takes no more work than both, else None."""
     if first.first > second.last + 1 or second.first > first.last + 1:
         return None  # a gap between them
+    left, right = min(first.first, second.first), max(first.last, second.last)
+    bonds = (item.spread_over(left, right).bonds for item in (first, second))
+    if max((a * b for a, b in zip(*bonds, strict=True)), default=1) > MOST_MULTIPLIED:
+        return None
     both = first.then(second)
     return both if both.work <= first.work + second.work else None
 
@@ -180,10 +194,16 @@ def _reordered(matrix: np.ndarray, order: Sequence[int]) -> np.ndarray:
 
 
 def _of_permutation(gate: PermutationGate) -> dict[int, np.ndarray]:
+    """Site tensors by qubit, on their smallest bonds."""
+    small, _ = MatrixProductOperator(_automaton(gate)).compressed()
+    return dict(zip(sorted(gate.targets), small.tensors, strict=True))
+
+
+def _automaton(gate: PermutationGate) -> list[np.ndarray]:
     """Site tensors of new[i] = diagonal[i] old[permutation[i]], from its nonzeros alone.
 
     Site after site, nonzeros with the same (bond, out, in) are a group; groups that are multiples of each other are
-    one value of the next bond: a minimal automaton, whose bonds singular values then reduce.
+    one value of the next bond: a minimal automaton, whose bonds singular values may reduce.
     """
     ordered = sorted(gate.targets)
     places = [ordered.index(q) for q in gate.targets]
@@ -193,9 +213,9 @@ def _of_permutation(gate: PermutationGate) -> dict[int, np.ndarray]:
     if np.iscomplexobj(value) and not value.imag.any():
         value = value.real
     out, into, bond = _moved_bits(index, places), _moved_bits(old, places), np.zeros_like(index)
-    tensors = {}
+    tensors = []
     width = 1
-    for qubit in ordered:
+    for _ in ordered:
         group = (bond * 2 + (out & 1)) * 2 + (into & 1)
         out, into = out >> 1, into >> 1
         sequence = np.lexsort((into, out, group))
@@ -220,14 +240,13 @@ def _of_permutation(gate: PermutationGate) -> dict[int, np.ndarray]:
         tensor = np.zeros((width * 4, len(known)), dtype=value.dtype)
         for row, column, factor in entries:
             tensor[row, column] = factor
-        tensors[qubit] = tensor.reshape(width, 2, 2, len(known))
+        tensors.append(tensor.reshape(width, 2, 2, len(known)))
         bond = np.repeat(np.arange(len(kept)), [b - a for a, b, _ in kept])
         out = np.concatenate([out[a:b] for a, b, _ in kept])
         into = np.concatenate([into[a:b] for a, b, _ in kept])
         value = np.concatenate([content for *_, content in kept])
         width = len(known)
-    small, _ = MatrixProductOperator([tensors[q] for q in ordered]).compressed()
-    return dict(zip(ordered, small.tensors, strict=True))
+    return tensors
 
 
 def _moved_bits(index: np.ndarray, places: Sequence[int]) -> np.ndarray:
