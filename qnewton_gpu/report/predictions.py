@@ -190,17 +190,19 @@ def _table(quantum: Sequence[Prediction], classical: Sequence[Prediction], log: 
 
 
 def _factor_ratios(found: Sequence[Prediction], log: RunLog) -> tuple[float | None, float | None]:
-    """Medians of queries made over those planned, and of repetitions that the seen success probability asks for."""
+    """Medians of queries made over those planned, and of repetitions that the seen success probability asks for.
+
+    Both are of one column: a circuit serves the columns of a system alike.
+    """
     queries, repeated = [], []
     for p in found:
         factors = p.system.costs(False).get(p.solver, {}).get("factors") or {}
-        each, rounds, columns, times, search = (
-            number(factors.get(name)) or 0.0
-            for name in ("queries", "rounds", "columns", "repetitions", "search_queries")
+        each, rounds, times, search = (
+            number(factors.get(name)) or 0.0 for name in ("queries", "rounds", "repetitions", "search_queries")
         )
         made, seen = number(p.system.queries), number(p.system.success_probability)
         if made and each:
-            queries.append(made / (each * rounds * columns + search))
+            queries.append(made / (each * rounds + search))
         if seen and times:
             repeated.append(repetitions(seen, log.model.hardware.amplification) / times)
     return median(queries) if queries else None, median(repeated) if repeated else None

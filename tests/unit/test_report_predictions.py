@@ -120,6 +120,12 @@ def test_factors_that_only_some_costs_have_get_columns_where_they_are_known() ->
     assert cells(quantum_factors(log), "1", "layer 0")[-3:] == ["1,234", "1e-07", "1"]
 
 
+def test_columns_share_the_queries_of_a_circuit() -> None:
+    planned = {"qsvt": {"projected_seconds": 1e-3, "factors": {**FACTORS, "columns": 16.0}}}
+    row = cells(predictions(log_of([quantum(1e-3, 1e-3, predicted=planned)])), "charged projected", "qsvt")
+    assert row[-2] == "2"  # 100 queries instead of 50, whatever the columns
+
+
 def test_a_formula_is_named_as_what_predicted() -> None:
     source = predictions(log_of([quantum(1.0, 0.1, planned_by="jennings")], model=CostModel(comparison="paper")))
     assert cells(source, "charged projected", "jennings")[3:5] == ["0.1", "90 %"]
