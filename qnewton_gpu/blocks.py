@@ -83,7 +83,8 @@ class KroneckerBlock(Block):
     """A layer whose block is G' (x) A': the step follows from one small system for each factor, whatever their product.
 
     The gradient matrix W = U diag(s) V^t, (o, i), is a state of two sites, outputs and inputs, joined by a bond of
-    dimension r = rank W <= min(batch, o, i); the inverse acts on each site alone:
+    dimension r = rank W <= min(o, i), and without weight decay at most the places of the batch where the layer is used;
+    the inverse acts on each site alone:
         G' Y = U,  A' Z = V,  X = Y diag(s) Z^t,  (G' (x) A') vec(X) = vec(W)  (rows first).
     Where every column is solved to a relative residual of epsilon, then because U and V are orthonormal
         ||G' X A' - W||_F <= (2 epsilon + c epsilon^2) ||W||_F,  c = ||W||_*/||W||_F <= sqrt(min(o, i)),

@@ -237,9 +237,10 @@ def _kronecker_block(
     with stage("condition", category=layer.name):
         U, s, Vt = backend.xp.linalg.svd(W, full_matrices=False)
     s = s[: max(1, int((s > RANK_CUTOFF * s[0]).sum()))]
-    U, V = (backend.xp.ascontiguousarray(vectors[:, : len(s)]) for vectors in (U, Vt.T))
+    # a layer without gradient has systems with b = 0, which nobody needs to solve
+    U, V = (backend.xp.ascontiguousarray(vectors[:, : len(s)]) * (s > 0) for vectors in (U, Vt.T))
     epsilon = factor_tolerance(options.tolerance, layer.shape)
-    split = f"d = {total:.4g}, pi = {(for_inputs / for_outputs) ** 0.5:.4g}"
+    split = f"d = {total:.4g}, pi = {(for_inputs / for_outputs) ** 0.5 if total else 1.0:.4g}"
     parts = (
         _posed(names[0], outputs, U, epsilon, f" = sqrt(d)/pi, {split}"),
         _posed(names[1], inputs, V, epsilon, f" = pi sqrt(d), {split}"),

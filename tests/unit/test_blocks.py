@@ -140,6 +140,22 @@ def test_a_layer_that_nothing_reaches_takes_no_step() -> None:
     assert first.certificate(solved(first))["relative_residual"] == 0
 
 
+@pytest.mark.parametrize("rule", ["lm", "paper"])
+@pytest.mark.parametrize("solver", ["auto", "qsvt", "kernel_reflection"])
+def test_layers_without_any_gradient_take_no_step_and_keep_no_other_from_it(rule: str, solver: str) -> None:
+    """The paper's damping of a layer without curvature is zero, and its systems are 0 x = 0."""
+    torch.manual_seed(0)
+    parts = torch.nn.Linear(4, 5, bias=False), torch.nn.ReLU(), torch.nn.Linear(5, 3, bias=False)
+    model, x, y = torch.nn.Sequential(*parts).double(), torch.randn(9, 4).double(), torch.randint(3, (9,))
+    optimizer = optimizer_on(model, solver, damping_rule=rule, weight_decay=0.0)
+    before = [p.clone() for p in model.parameters()]
+    still = optimizer.step(0 * x, y)
+    assert all(s["status"] == "solved" and s["block"]["relative_residual"] == 0 for s in still.systems)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    moving = optimizer.step(x, y)
+    assert moving.accepted and all(s["block"]["relative_residual"] <= 1e-2 for s in moving.systems)
+
+
 def test_scaled_factors_give_the_same_step_and_pruned_ones_that_of_what_is_left() -> None:
     _, g, plain = kfac_of()
     for block, scaled, pruned in zip(plain, kfac_of(scaling="jacobi")[2], kfac_of(density=0.5)[2], strict=True):
