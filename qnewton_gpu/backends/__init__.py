@@ -59,7 +59,8 @@ def _best() -> tuple[Backend, str | None]:
 def _named(name: str, argument: str = "backend") -> Backend:
     kind, colon, number = name.partition(":")
     least = {"gpu": 0, "tensornet": 1}
-    numbered = kind in least and number.isascii() and number.isdecimal() and int(number) >= least[kind]
+    digits = number.isascii() and number.isdecimal() and len(number) < 10
+    numbered = kind in least and digits and int(number) >= least[kind]
     if kind not in BACKENDS or (colon and not numbered):
         raise _unknown(name, argument)
     backend: Backend = _made(kind, int(number) if colon else 0 if kind == "gpu" else None)

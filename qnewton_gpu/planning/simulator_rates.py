@@ -103,6 +103,7 @@ def calibrate_simulators(backend: Backend, *, refresh: bool = False) -> Simulato
 
     Kept for what a calibration of the classical machine is kept for: device, host, threads, versions.
     """
+    backend = computing(backend)
     rates = None if refresh else cached_rates(backend)
     if rates is None:
         rates = measure_rates(backend)
@@ -110,9 +111,14 @@ def calibrate_simulators(backend: Backend, *, refresh: bool = False) -> Simulato
     return rates
 
 
+def computing(backend: Backend) -> Backend:
+    """Where everything is compared: a backend that simulates by tensor networks only computes on its base."""
+    return backend.base if isinstance(backend, TensornetBackend) else backend
+
+
 def cached_rates(backend: Backend) -> SimulatorRates | None:
     """The rates that `calibrate_simulators` would take from the cache."""
-    path = _path(backend)
+    path = _path(computing(backend))
     try:
         if not path.is_file():
             return None

@@ -25,7 +25,7 @@ from ..errors import CombinationError, NotEnoughMemoryError, ParameterError, Unk
 from ..operators import as_operator
 from ..solvers import LinearSystem
 from .simulation_cases import CHAIN, EXACT, case_of
-from .simulator_rates import SimulatorRates, known_rates
+from .simulator_rates import SimulatorRates, computing, known_rates
 from .stated import StatedOperator, check_tolerance
 
 SIMULATED_SOLVERS = ("qsvt", "kernel_reflection")
@@ -93,7 +93,7 @@ def simulators(
     _check_bond(bond_dimension)
     if not isinstance(system, LinearSystem):
         system = _system_of(system, tolerance, backend)
-    chosen = system.operator.backend if backend is None else select_backend(backend)
+    chosen = computing(system.operator.backend if backend is None else select_backend(backend))
     known = known_rates(chosen) if rates is None else rates
     free = chosen.available_bytes()
     found = [

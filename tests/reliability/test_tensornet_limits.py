@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from qnewton_gpu.circuit import PermutationGate
 from qnewton_gpu.cli import main
 from qnewton_gpu.costs import Hardware
 from qnewton_gpu.encodings import encode
-from qnewton_gpu.errors import NotEnoughMemoryError
+from qnewton_gpu.errors import NotEnoughMemoryError, UnknownNameError
 from qnewton_gpu.noise import Noise, run_with_noise
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.simulation import Run
@@ -152,3 +154,32 @@ def test_threads_share_a_backend() -> None:
 def test_the_smallest_systems_are_estimated(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", "--size", size]) == 0
     assert "recommended: subspace" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [["--size", "64"], ["matrix"]])
+def test_simulators_are_compared_alike_where_the_environment_asks_for_tensor_networks(
+    asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "A.npy", SMALL)
+    found = []
+    for name in ("cpu", "tensornet:16"):
+        monkeypatch.setenv("QNEWTON_BACKEND", name)
+        given = [str(tmp_path / "A.npy")] if asked == ["matrix"] else asked
+        assert main(["estimate", *given, "--json", "-"]) == 0
+        simulators = json.loads(capsys.readouterr().out)["simulators"]["qsvt"]
+        found.append([(one["name"], one["bytes"], one["recommended"]) for one in simulators])
+    assert found[0] == found[1] and all(size for _, size, _ in found[0])
+
+
+def test_doctor_names_the_solvers_without_gates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QNEWTON_BACKEND", "tensornet")
+    assert main(["doctor"]) == 0
+    said = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("solver ")}
+    assert "ready" in said["qsvt"] and "not here" in said["hhl"]
+
+
+def test_a_bond_dimension_of_a_thousand_digits_is_no_name() -> None:
+    with pytest.raises(UnknownNameError):
+        select_backend("tensornet:" + "9" * 5000)
