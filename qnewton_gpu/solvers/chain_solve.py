@@ -62,7 +62,7 @@ def solve_chain(
     status = circuit.refusal()
     if status is not None:
         return Solution(x, *status, relative_residual=1.0, solver="none", resources=circuit.resources())
-    residual, error, history, arithmetic = rhs, 1.0, [], 0.0
+    residual, error, history, arithmetic, made = rhs, 1.0, [], 0.0, 0
     while status is None:
         try:
             with stage("solve", payload=circuit.queries):
@@ -80,15 +80,17 @@ def solve_chain(
         if reached < before:
             x, error = improved, reached
             residual, _ = left.compressed(cutoff=circuit.residual_cutoff(error))
-        status = circuit.end(error, reached, before, lost)
+        floor = 32 * FP64_EPSILON * (1 + circuit.encoding.alpha * x.moved(0).norm() / norm)
+        status = circuit.end(error, reached, before, lost, floor)
+        made = sum(entry["queries"] for entry in history)
         if status is None:
-            if not reached < STAGNATION * before:
-                circuit = circuit.widened(residual)
-            status = circuit.refusal(sum(entry["queries"] for entry in history))
+            following = circuit if reached < STAGNATION * before else circuit.widened(residual)
+            status = following.refusal(made)
+            circuit = following if status is None else circuit
     p = min((entry["success_probability"][0] for entry in history), default=None)
     truncation = sum(entry["truncation_error"] for entry in history)
     cost = model.quantum(
-        "qsvt", queries=circuit.queries, rounds=max(len(history), 1), success_probability=p or 1.0,
+        "qsvt", queries=made // max(len(history), 1), rounds=len(history), success_probability=p or 1.0,
         size=operator.shape[0], nonzeros=operator.nonzeros, epsilon=circuit.epsilon,
     )  # fmt: skip
     return Solution(
@@ -96,7 +98,7 @@ def solve_chain(
         *status,
         relative_residual=error,
         solver="qsvt",
-        queries=sum(entry["queries"] for entry in history),
+        queries=made,
         success_probability=p,
         resources={
             **circuit.resources(),
@@ -170,10 +172,10 @@ class ChainCircuit:
             f"made, and max_queries is {self.max_queries}: raise it or the tolerance."
         )
 
-    def end(self, error: float, reached: float, before: float, lost: float) -> End | None:
+    def end(self, error: float, reached: float, before: float, lost: float, floor: float) -> End | None:
         """How the rounds end, if they do: the last took the residual from `before` to `reached`, `error` is the best.
 
-        `lost` bounds the share of `before` that truncation left.
+        `lost` bounds the share of `before` that truncation left, `floor` is what rounding may leave of b.
         """
         if error <= self.tolerance:
             return Status.SOLVED, f"The relative residual {error:.2e} is within {self.tolerance:.1e}."
@@ -186,12 +188,15 @@ class ChainCircuit:
                 f"{stays}: truncation to bond dimension {most} left up to {lost * before:.1e} of it; raise the bond "
                 f"dimension, backend='tensornet:{2 * most}', or the tolerance."
             )
+        if error <= floor:
+            return Status.NOT_CONVERGED, (
+                f"{stays}; rounding alone leaves about {floor:.1e}: raise the tolerance or the screening."
+            )
         if not self.bounds.certified:
             return None
         return Status.NOT_CONVERGED, (
-            f"{stays}, and truncation explains at most {lost * before:.1e} of it: an |eigenvalue| lies below the "
-            f"{self.bounds.lower:.3g} of bounds that were said to be certified, or rounding is at its end; lower "
-            "bounds.lower, or raise the tolerance."
+            f"{stays}, and truncation explains at most {lost * before:.1e} of it: an |eigenvalue| lies below "
+            f"{self.bounds.lower:.3g}, although these bounds were said to be certified; lower bounds.lower."
         )
 
     def widened(self, residual: MatrixProductState) -> ChainCircuit:
