@@ -23,6 +23,9 @@ Array = Any
 DEPENDENT = 1e-14
 """Of the longest column: what another has to add to those kept in order to be kept, too."""
 
+MOST_MASKED = 1 << 12
+"""Entries of a triangle whose mask is kept, at most 1024 of them: bonds change all the time, and so do shapes."""
+
 
 def array_module(array: Array) -> Any:
     """The module that the array is of: numpy or cupy, which is imported already where there is an array of it."""
@@ -59,8 +62,8 @@ def triangle(matrix: Array) -> Array:
 
     factor = lapack.zgeqrf if np.iscomplexobj(matrix) else lapack.dgeqrf
     packed, *_ = factor(matrix, lwork=32 * matrix.shape[1])
-    rows = min(matrix.shape)
-    return np.asarray(packed[:rows] * _upper(rows, matrix.shape[1]))
+    kept = packed[: min(matrix.shape)]
+    return np.asarray(kept * _upper(*kept.shape) if kept.size <= MOST_MASKED else np.triu(kept))
 
 
 @lru_cache(maxsize=1024)

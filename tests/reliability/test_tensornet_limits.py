@@ -26,7 +26,7 @@ from qnewton_gpu.errors import NotEnoughMemoryError, UnknownNameError
 from qnewton_gpu.noise import Noise, run_with_noise
 from qnewton_gpu.operators import as_operator
 from qnewton_gpu.simulation import Run
-from qnewton_gpu.tensor_networks import gate_operators
+from qnewton_gpu.tensor_networks import decompositions, gate_operators
 
 COPIES = pytest.mark.parametrize(
     "how", [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["copy", "deepcopy", "pickle"]
@@ -183,3 +183,13 @@ def test_doctor_names_the_solvers_without_gates(
 def test_a_bond_dimension_of_a_thousand_digits_is_no_name() -> None:
     with pytest.raises(UnknownNameError):
         select_backend("tensornet:" + "9" * 5000)
+
+
+def test_what_is_kept_for_small_factorisations_stays_small() -> None:
+    """Bonds of every size leave no mask of every size behind."""
+    kept = decompositions._upper.cache_info().currsize
+    matrix = np.random.default_rng(0).normal(size=(300, 300))
+    for columns in range(65, 300, 47):
+        r = decompositions.triangle(matrix[:, :columns])
+        assert np.allclose(r.T @ r, matrix[:, :columns].T @ matrix[:, :columns]) and not np.tril(r, -1).any()
+    assert decompositions._upper.cache_info().currsize == kept
