@@ -100,7 +100,7 @@ def solve(
     """
     if isinstance(b, MatrixProductState):
         asked = {"solver": solver, "encoding": encoding, "mode": mode, "damping": damping, "precision": precision,
-                 "readout": readout, "noise": noise}  # fmt: skip
+                 "readout": getattr(readout, "kind", readout), "noise": noise or None}  # fmt: skip
         return _solve_chain(A, b, asked, tolerance, bounds, backend, hardware, max_queries)
     encoded_as: Any = A if hasattr(A, "reflect") else None
     if encoded_as is not None:

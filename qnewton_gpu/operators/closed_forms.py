@@ -21,6 +21,7 @@ from ..tensor_networks.functions import half_turns
 from .toeplitz import ToeplitzOperator
 
 Indices = Sequence[int] | np.ndarray
+MOST_QUBITS = 61  # exponents up to 2N + 2 are int64
 
 
 def _roots(operator: ToeplitzOperator) -> tuple[float, float, float, int]:
@@ -31,8 +32,19 @@ def _roots(operator: ToeplitzOperator) -> tuple[float, float, float, int]:
         raise ParameterError(
             "operator", "is not one tridiagonal axis with |c_0| > 2|c|", "Use sine modes, or a 1-D screened operator"
         )
+    if operator.qubits[0] > MOST_QUBITS:
+        problem = f"has {operator.qubits[0]} qubits, more than {MOST_QUBITS}"
+        raise ParameterError("operator", problem, "Use sine modes, which have no such limit")
     w = math.copysign(math.sqrt((abs(c0) - 2 * abs(c)) * (abs(c0) + 2 * abs(c))), c0)
     return -2 * c / (c0 + w), w, c, operator.shape[0]
+
+
+def _in_range(indices: Indices | int, size: int, argument: str = "indices") -> np.ndarray:
+    """They as int64; raises ParameterError where they are not of the vector."""
+    j = np.asarray(indices)
+    if j.size and not (j.dtype.kind in "iu" and j.min() >= 0 and j.max() < size):
+        raise ParameterError(argument, f"are not all integers in [0, {size})", "Give indices of the vector")
+    return j.astype(np.int64)
 
 
 def _power(rho: float, exponent: np.ndarray) -> np.ndarray:
@@ -46,8 +58,8 @@ def _power(rho: float, exponent: np.ndarray) -> np.ndarray:
 def point_solution(operator: ToeplitzOperator, source: int, indices: Indices) -> np.ndarray:
     """x_j at `indices` for b = e_source: the discrete Green's function. Raises ParameterError (see above)."""
     rho, w, _, size = _roots(operator)
-    j = np.asarray(indices, dtype=np.int64)
-    low, high = np.minimum(j, source), np.maximum(j, source)
+    j, s = _in_range(indices, size), _in_range(source, size, "source")
+    low, high = np.minimum(j, s), np.maximum(j, s)
     walls = (1 - _power(rho, 2 * low + 2)) * (1 - _power(rho, 2 * size - 2 * high))
     return _power(rho, high - low) * walls / (w * (1 - _power(rho, np.array(2 * size + 2))))
 
@@ -55,7 +67,7 @@ def point_solution(operator: ToeplitzOperator, source: int, indices: Indices) ->
 def constant_solution(operator: ToeplitzOperator, indices: Indices) -> np.ndarray:
     """x_j at `indices` for b_j = N^(-1/2), of unit norm. Raises ParameterError (see above)."""
     rho, _, c, size = _roots(operator)
-    j = np.asarray(indices, dtype=np.int64)
+    j = _in_range(indices, size)
     walls = (_power(rho, j + 1) + _power(rho, size - j)) / (1 + _power(rho, np.array(size + 1)))
     return np.asarray((1 - walls) / (math.sqrt(size) * (operator.diagonal + 2 * c)))
 
@@ -65,8 +77,10 @@ def sine_solution(
 ) -> np.ndarray:
     """x_j at `indices` for b = sum_m amplitudes[m] s_m, m = (m_0, m_1, ...) one mode an axis, s_m of unit norm.
 
-    Raises ParameterError where an axis is not tridiagonal.
+    Raises ParameterError where an axis is not tridiagonal, or an index is not of the vector.
     """
+    if not all(0 <= int(j) < operator.shape[0] for j in indices):
+        raise ParameterError("indices", f"are not all in [0, {operator.shape[0]})", "Give indices of the vector")
     total = np.zeros(len(indices))
     for modes, amplitude in amplitudes.items():
         total += amplitude / operator.eigenvalue(modes) * _sines(operator, modes, indices)

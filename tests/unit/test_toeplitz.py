@@ -221,3 +221,24 @@ def test_encodings_of_other_operators_name_this_one() -> None:
 
     with pytest.raises(CombinationError, match="toeplitz"):
         choose_encoding("walk", screened_poisson([3], 2, CPU))
+
+
+@pytest.mark.parametrize("index", [-1, 16])
+def test_closed_forms_name_an_index_that_is_not_of_the_vector(index: int) -> None:
+    H = screened_poisson([4], 4.0, CPU)
+    asked = (
+        lambda: point_solution(H, 3, [index]),
+        lambda: point_solution(H, index, [3]),
+        lambda: constant_solution(H, [index]),
+        lambda: sine_solution(H, {(1,): 1.0}, [index]),
+    )
+    for one in asked:
+        with pytest.raises(ParameterError, match=r"\[0, 16\)"):
+            one()
+
+
+def test_closed_forms_reach_as_far_as_their_exponents() -> None:
+    H = screened_poisson([61], 4.0, CPU)
+    assert 0 < point_solution(H, 0, [0])[0] < point_solution(H, 1 << 60, [1 << 60])[0]
+    with pytest.raises(ParameterError, match="62 qubits"):
+        constant_solution(screened_poisson([62], 4.0, CPU), [0])

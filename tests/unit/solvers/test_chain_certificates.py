@@ -175,3 +175,16 @@ def test_what_rounding_leaves_is_said_to_be_rounding(certified: bool) -> None:
     circuit = ChainCircuit(operator, bounds, TensornetBackend(CPU, 16), 1e-14, 10**6)
     status, message = circuit.end(error=2e-14, reached=2e-14, before=2.1e-14, lost=1e-6, floor=3e-14) or (None, "")
     assert status is Status.NOT_CONVERGED and "rounding alone" in message
+
+
+def test_an_exact_readout_and_no_noise_are_none_whichever_way_they_are_said() -> None:
+    readout, noise = qn.Readout("exact"), qn.Noise()
+    said = qn.solve(
+        screened_poisson([4], 4.0, CPU),
+        constant(4),
+        tolerance=1e-2,
+        backend="tensornet:8",
+        readout=readout,
+        noise=noise,
+    )
+    assert said.status is Status.SOLVED
