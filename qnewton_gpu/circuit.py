@@ -151,6 +151,20 @@ def _undo(first: Gate, last: Gate, qubit: int) -> bool:
     )
 
 
+def _check_arrays(gate: Gate) -> None:
+    """Raise ParameterError where a matrix, a table or the control values are not those of so many qubits."""
+    size, of = 1 << len(gate.targets), f"{gate.label!r} on the targets {gate.targets}"
+    if isinstance(gate, PermutationGate):
+        if any(table is not None and table.shape != (size,) for table in (gate.permutation, gate.diagonal)):
+            raise ParameterError("gate", f"{of} has a table of another shape", f"Give arrays of shape ({size},)")
+        return
+    if isinstance(gate, MatrixGate) and getattr(gate.matrix, "shape", None) != (size, size):
+        raise ParameterError("gate", f"{of} has a matrix of another shape", f"Give an array of shape ({size}, {size})")
+    if len(gate.control_values) != len(gate.controls) or not {*gate.control_values} <= {0, 1}:
+        problem = f"{gate.label!r} has control_values {gate.control_values} for the controls {gate.controls}"
+        raise ParameterError("gate", problem, "Give 0 or 1 for each control")
+
+
 @dataclass
 class Circuit:
     """Gates in the order in which they act."""
@@ -165,6 +179,7 @@ class Circuit:
         qubits = gate.qubits
         if len(set(qubits)) != len(qubits) or not all(0 <= q < self.num_qubits for q in qubits):
             raise ParameterError("gate", f"acts on qubits {qubits} of {self.num_qubits}", "Use each qubit once")
+        _check_arrays(gate)
         self.gates.append(gate)
 
     def extend(self, other: Circuit) -> None:

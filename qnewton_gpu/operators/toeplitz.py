@@ -78,6 +78,9 @@ class ToeplitzOperator:
         size = 1 << sum(self.qubits)
         self.shape: tuple[int, int] = (size, size)
 
+    def __repr__(self) -> str:
+        return f"ToeplitzOperator({list(self.qubits)}, {self.diagonal:.6g}, {len(self.offsets)} offsets)"
+
     @property
     def nonzeros(self) -> int:
         entries = sum(2 * (self.shape[0] - (self.shape[0] >> self.qubits[o.axis]) * o.amount) for o in self.offsets)

@@ -52,6 +52,7 @@ class CircuitNetwork:
         self._start: Operand | None = None
         self._product = dict(product or {})
         if start is not None:
+            start = np.asarray(start)
             self.columns = start.shape[1] if start.ndim == 2 else None
             self.start_qubits = max(len(start) - 1, 0).bit_length()
             shape = (2,) * self.start_qubits + start.shape[1:]
@@ -60,6 +61,7 @@ class CircuitNetwork:
         if self.start_qubits > num_qubits or not all(q in own for q in self._product):
             problem = f"is for qubits {[*range(self.start_qubits), *self._product]} of {num_qubits}"
             raise ShapeError("start", problem, "Give each qubit one start")
+        _check_vectors("product", self._product)
 
     def apply(self, gate: Gate) -> None:
         self._check(gate.qubits)
@@ -71,6 +73,8 @@ class CircuitNetwork:
 
     def project(self, qubit: int, value: int) -> None:
         """Set the amplitudes to zero in which the qubit has another value; the norm shrinks."""
+        if value not in (0, 1):
+            raise ParameterError("value", f"{value!r} is not 0 or 1", "Give the value that the qubit is found in")
         self.apply(MatrixGate("projector", np.diag(np.eye(2)[value]), (qubit,)))
         self._projected = True
 
@@ -122,6 +126,7 @@ class CircuitNetwork:
         wires = self._ket(self.gates, {})
         if isinstance(reference, Mapping):
             self._check(reference)
+            _check_vectors("reference", reference)
             for q in range(self.num_qubits):
                 vector = np.conj(reference[q]) if q in reference else np.array([1.0, 0.0])
                 wires.lay(Operand((2,), lambda vector=vector: vector), (wires.ends[q],))  # type: ignore[misc]
@@ -232,3 +237,9 @@ def _basis_vector(value: int) -> Operand:
 def _conjugate(operand: Operand) -> Operand:
     key: Hashable = None if operand.key is None else ("conjugate", operand.key)
     return Operand(operand.shape, lambda: operand.make().conj(), key)
+
+
+def _check_vectors(argument: str, product: Mapping[int, np.ndarray]) -> None:
+    for qubit, vector in product.items():
+        if np.shape(vector) != (2,):
+            raise ShapeError(argument, f"has shape {np.shape(vector)} for qubit {qubit}", "Give (2,) for each qubit")

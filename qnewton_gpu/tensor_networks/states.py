@@ -49,7 +49,8 @@ class MatrixProductState:
     @classmethod
     def product(cls, vectors: Sequence[Array]) -> MatrixProductState:
         """vectors[n-1] x ... x vectors[0], site k in vectors[k]: bond dimension 1."""
-        return cls([vector.reshape(1, -1, 1) for vector in vectors])
+        arrays = (v if hasattr(v, "reshape") else np.asarray(v) for v in vectors)
+        return cls([v.reshape(1, -1, 1) for v in arrays])
 
     @classmethod
     def from_vector(

@@ -263,3 +263,21 @@ def test_a_shift_is_its_table_and_its_elementary_gates(data: st.DataObject) -> N
         by_flips = apply_gate(flip, by_flips)
     assert np.array_equal(by_flips, expected)
     assert np.array_equal(apply_gate(gate.inverse(), expected), state)
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (MatrixGate("x", np.eye(4)[::-1], (0,)), "a matrix of another shape"),
+        (MatrixGate("x", np.eye(2)[::-1], (0, 1)), "a matrix of another shape"),
+        (MatrixGate("x", [[0, 1], [1, 0]], (0,)), "Give an array"),  # type: ignore[arg-type]
+        (MatrixGate("x", np.eye(2)[::-1], (0,), (1,)), "0 or 1 for each control"),
+        (MatrixGate("x", np.eye(2)[::-1], (0,), (1,), (2,)), "0 or 1 for each control"),
+        (ShiftGate("add", (0,), 1, (1,)), "0 or 1 for each control"),
+        (PermutationGate("moved", (0, 1), np.arange(2)), "a table of another shape"),
+        (PermutationGate("phases", (0,), diagonal=np.ones(4)), "a table of another shape"),
+    ],
+)
+def test_a_gate_of_other_qubits_than_its_arrays_is_refused(gate: Gate, said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        Circuit(2).append(gate)

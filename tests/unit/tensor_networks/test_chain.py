@@ -225,3 +225,7 @@ def test_a_failed_singular_value_decomposition_is_made_by_the_other_algorithm(mo
     wanted = state.vector()
     monkeypatch.setattr(np.linalg, "svd", fail)
     close(state.compressed()[0].vector(), wanted)
+
+
+def test_a_product_state_may_be_given_by_lists() -> None:
+    assert MatrixProductState.product([[1.0, 2.0], [3.0, 4.0]]).vector().tolist() == [3.0, 6.0, 4.0, 8.0]

@@ -180,3 +180,14 @@ def test_an_operator_may_be_a_list_and_a_network_prints_on_a_line() -> None:
     assert (
         repr(network) == f"TensorNetwork({len(network.operands)} operands, {len(network.extents)} indices, output ())"
     )
+
+
+def test_starts_references_and_projections_that_are_none_are_refused() -> None:
+    for change in (
+        lambda: CircuitNetwork(3, product={0: np.ones(3)}),
+        lambda: CircuitNetwork(3).overlap({0: np.ones(4)}),
+    ):
+        with pytest.raises(ShapeError, match=r"Give \(2,\)"):
+            change()
+    with pytest.raises(ParameterError, match="is not 0 or 1"):
+        CircuitNetwork(3).project(0, 2)
