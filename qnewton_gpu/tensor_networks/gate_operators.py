@@ -15,6 +15,7 @@ import numpy as np
 from ..circuit import Gate, PermutationGate, ShiftGate
 from ..errors import NotEnoughMemoryError
 from .operators import MatrixProductOperator, site_product
+from .states import MatrixProductState
 
 GROWTH = 1.25
 MOST_BOND = 1024
@@ -195,8 +196,21 @@ def _reordered(matrix: np.ndarray, order: Sequence[int]) -> np.ndarray:
 
 def _of_permutation(gate: PermutationGate) -> dict[int, np.ndarray]:
     """Site tensors by qubit, on their smallest bonds."""
-    small, _ = MatrixProductOperator(_automaton(gate)).compressed()
+    whole = MatrixProductOperator(_automaton(gate))
+    if gate.permutation is None and gate.diagonal is not None and whole.bond_dimension > 1 << (len(whole) + 1) // 2:
+        # more than a diagonal can need: it has no structure that the automaton sees, and is small enough for an SVD
+        small = _of_diagonal(gate.diagonal, [sorted(gate.targets).index(q) for q in gate.targets])
+    else:
+        small, _ = whole.compressed()
     return dict(zip(sorted(gate.targets), small.tensors, strict=True))
+
+
+def _of_diagonal(diagonal: np.ndarray, places: Sequence[int]) -> MatrixProductOperator:
+    """A diagonal, bit k of whose index belongs to site places[k], by singular values: bond at most 2^(n/2)."""
+    ordered = np.empty_like(diagonal)
+    ordered[_moved_bits(np.arange(len(diagonal)), places)] = diagonal
+    tensors = MatrixProductState.from_vector(ordered).tensors
+    return MatrixProductOperator([np.einsum("lir,oi->loir", tensor, np.eye(2)) for tensor in tensors])
 
 
 def _automaton(gate: PermutationGate) -> list[np.ndarray]:
@@ -234,8 +248,9 @@ def _automaton(gate: PermutationGate) -> list[np.ndarray]:
         if len(known) > MOST_BOND:
             raise NotEnoughMemoryError(
                 "backend",
-                f"gate {gate.label!r} on {len(ordered)} qubits needs a bond of at least {len(known)}",
-                f"At most {MOST_BOND} is built; use backend='cpu', or an encoding made of shifts",
+                f"gate {gate.label!r} on {len(ordered)} qubits has too little structure for a chain: {len(known)} "
+                "different parts at one bond",
+                f"At most {MOST_BOND} are multiplied out; use backend='cpu', or an encoding made of shifts",
             )
         tensor = np.zeros((width * 4, len(known)), dtype=value.dtype)
         for row, column, factor in entries:

@@ -15,7 +15,7 @@ import torch
 
 import qnewton_gpu as qn
 from qnewton_gpu.backends import select_backend
-from qnewton_gpu.backends.cpu import CpuBackend
+from qnewton_gpu.backends.cpu import CpuBackend, apply_gate
 from qnewton_gpu.backends.tensornet import TensornetBackend
 from qnewton_gpu.backends.tensornet_chain import ChainStateVector
 from qnewton_gpu.circuit import PermutationGate
@@ -92,7 +92,7 @@ def test_truncation_under_noise_is_that_of_the_worst_trajectory(monkeypatch: pyt
 
 def test_a_table_too_large_for_chains_is_refused_before_any_circuit_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ChainStateVector, "apply", lambda *_: pytest.fail("a gate was applied"))
-    with pytest.raises(NotEnoughMemoryError, match="needs a bond of at least"):
+    with pytest.raises(NotEnoughMemoryError, match="different parts at one bond"):
         qn.solve(dense(65), np.ones(65), solver="qsvt", encoding="matching", backend="tensornet:64", tolerance=0.1)
 
 
@@ -193,3 +193,15 @@ def test_what_is_kept_for_small_factorisations_stays_small() -> None:
         r = decompositions.triangle(matrix[:, :columns])
         assert np.allclose(r.T @ r, matrix[:, :columns].T @ matrix[:, :columns]) and not np.tril(r, -1).any()
     assert decompositions._upper.cache_info().currsize == kept
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_diagonal_without_structure_takes_no_bond_that_it_does_not_need(seed: int) -> None:
+    """As the rotation of a dense matching: the automaton from below has up to 2^(n - 1) values, its rank is 2^(n/2)."""
+    rng = np.random.default_rng(seed)
+    targets = tuple(int(q) for q in rng.permutation(9))
+    gate = PermutationGate("diagonal", targets, None, np.exp(1j * rng.normal(size=512)))
+    operator = gate_operators.gate_operator(gate).operator
+    assert operator.bond_dimension == 16 and max(w.shape[3] for w in gate_operators._automaton(gate)) > 64
+    expected = apply_gate(gate, np.eye(512, dtype=complex))
+    assert np.abs(operator.matrix() - expected).max() < 1e-13
