@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,9 @@ class ToeplitzOperator:
     ) -> None:
         self.backend = select_backend(backend)
         self.qubits = _axes(qubits)
-        self.diagonal = float(diagonal)
+        self.diagonal = _number("diagonal", diagonal)
+        if not (isinstance(offsets, Sequence) and all(isinstance(one, Mapping) for one in offsets)):
+            raise ParameterError("offsets", f"{offsets!r} are no dicts {{k: c_k}}", "Pass one dict an axis")
         if len(offsets) != len(self.qubits):
             raise ParameterError("offsets", f"are {len(offsets)} for {len(self.qubits)} axes", "Pass one dict an axis")
         for axis, (n, one) in enumerate(zip(self.qubits, offsets, strict=True)):
@@ -69,7 +72,10 @@ class ToeplitzOperator:
                 problem = f"hold {bad[0]!r} on axis {axis} of 2^{n} points"
                 raise ParameterError("offsets", problem, "Use integers k with 0 < k < 2^n")
         self.offsets = tuple(
-            Offset(axis, int(k), float(c)) for axis, one in enumerate(offsets) for k, c in sorted(one.items()) if c
+            Offset(axis, int(k), c)
+            for axis, one in enumerate(offsets)
+            for k, c in sorted((k, _number("offsets", c)) for k, c in one.items())
+            if c
         )
         values = [self.diagonal, *(offset.coefficient for offset in self.offsets)]
         if not all(math.isfinite(value) for value in values) or not any(values):
@@ -196,6 +202,12 @@ def _symbol_range(offsets: Sequence[Offset]) -> tuple[float, float]:
     return float(values.min()) - between, float(values.max()) + between
 
 
+def _number(argument: str, value: Any) -> float:
+    if not isinstance(value, Real):
+        raise ParameterError(argument, f"{value!r} is not a real number", "Pass floats")
+    return float(value)
+
+
 def _axes(qubits: Sequence[int]) -> tuple[int, ...]:
     axes = tuple(qubits) if isinstance(qubits, Iterable) else ()
     if not axes or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in axes):
@@ -218,7 +230,7 @@ def screened_poisson(qubits: Sequence[int], kappa: float, backend: Backend | str
     >>> round(high / low, 6)
     100.0
     """
-    axes = _axes(qubits)
+    axes, kappa = _axes(qubits), _number("kappa", kappa)
     radius = sum(path_radius(1 << n) for n in axes)
     # 2 - 2 cos x = 4 sin^2(x/2), without cancellation
     gap = sum(4 * math.sin(0.5 * math.pi / ((1 << n) + 1)) ** 2 for n in axes)

@@ -242,3 +242,25 @@ def test_closed_forms_reach_as_far_as_their_exponents() -> None:
     assert 0 < point_solution(H, 0, [0])[0] < point_solution(H, 1 << 60, [1 << 60])[0]
     with pytest.raises(ParameterError, match="62 qubits"):
         constant_solution(screened_poisson([62], 4.0, CPU), [0])
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "offsets", "said"),
+    [
+        ("2", [{}], "diagonal: '2' is not a real number"),
+        (1j, [{}], "diagonal: 1j is not"),
+        (2.0, [{1: 1j}], "offsets: 1j is not"),
+        (2.0, {1: 1.0}, "offsets: {1: 1.0} are no dicts"),
+        (2.0, [[1.0]], "offsets: .* are no dicts"),
+        (2.0, [{}, {}], "offsets: are 2 for 1 axes"),
+    ],
+)
+def test_what_is_no_number_or_no_dict_is_named(diagonal: object, offsets: object, said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        ToeplitzOperator([2], diagonal, offsets, CPU)  # type: ignore[arg-type]
+
+
+def test_a_condition_number_is_a_number() -> None:
+    with pytest.raises(ParameterError, match="kappa: 'ten' is not a real number"):
+        screened_poisson([2], "ten", CPU)  # type: ignore[arg-type]
+    assert screened_poisson([2], np.int64(4), CPU).diagonal == screened_poisson([2], 4.0, CPU).diagonal
