@@ -9,6 +9,7 @@ The residual itself is the chain b - H x without truncation, and its norm is wha
 from __future__ import annotations
 
 import cmath
+import logging
 import math
 import time
 from dataclasses import replace
@@ -29,6 +30,7 @@ from ..tensor_networks.decompositions import array_module
 from .base import Solution, Status, beyond_double_precision
 from .refinement import STAGNATION, TRUNCATED, End, split_tolerance
 
+_log = logging.getLogger(__name__)
 TRUNCATED_SHARE = 0.1
 """Of the tolerance that truncation may use up; the polynomial has the rest."""
 
@@ -62,7 +64,7 @@ def solve_chain(
     status = circuit.refusal()
     if status is not None:
         return Solution(x, *status, relative_residual=1.0, solver="none", resources=circuit.resources())
-    residual, error, history, arithmetic, made = rhs, 1.0, [], 0.0, 0
+    residual, error, arithmetic, history = rhs, 1.0, 0.0, list[dict[str, Any]]()
     while status is None:
         try:
             with stage("solve", payload=circuit.queries):
@@ -77,22 +79,43 @@ def solve_chain(
         lost = circuit.gain * entry["truncation_error"]
         arithmetic = lost * before
         history.append({**entry, "relative_residual": [reached]})
+        _log.info(
+            "round %d: %d queries, bond dimension %d, truncation error %.1e, relative residual %.2e",
+            len(history), entry["queries"], entry["bond_dimension"], entry["truncation_error"], reached,
+        )  # fmt: skip
         if reached < before:
             x, error = improved, reached
             residual, _ = left.compressed(cutoff=circuit.residual_cutoff(error))
         floor = 32 * FP64_EPSILON * (1 + circuit.encoding.alpha * x.moved(0).norm() / norm)
         status = circuit.end(error, reached, before, lost, floor)
-        made = sum(entry["queries"] for entry in history)
         if status is None:
             following = circuit if reached < STAGNATION * before else circuit.widened(residual)
-            status = following.refusal(made)
+            status = following.refusal(sum(entry["queries"] for entry in history))
             circuit = following if status is None else circuit
+    return _solution(circuit, x, status, error, arithmetic, history, model, time.perf_counter() - began)
+
+
+def _solution(
+    circuit: ChainCircuit,
+    x: MatrixProductState,
+    status: End,
+    error: float,
+    arithmetic: float,
+    history: list[dict[str, Any]],
+    model: CostModel,
+    seconds: float,
+) -> Solution:
+    made = sum(entry["queries"] for entry in history)
     p = min((entry["success_probability"][0] for entry in history), default=None)
-    truncation = sum(entry["truncation_error"] for entry in history)
+    operator: Any = circuit.encoding.operator
     cost = model.quantum(
-        "qsvt", queries=made // max(len(history), 1), rounds=len(history), success_probability=p or 1.0,
+        "qsvt", queries=made / max(len(history), 1), rounds=len(history), success_probability=p or 1.0,
         size=operator.shape[0], nonzeros=operator.nonzeros, epsilon=circuit.epsilon,
     )  # fmt: skip
+    largest = {
+        name: max((entry[name] for entry in history), default=0)
+        for name in ("truncation_error", "bond_dimension", "bytes")
+    }
     return Solution(
         x,
         *status,
@@ -102,13 +125,11 @@ def solve_chain(
         success_probability=p,
         resources={
             **circuit.resources(),
-            "truncation_error": truncation,
-            "bond_dimension": max((entry["bond_dimension"] for entry in history), default=1),
+            **largest,
             "cutoff": circuit.cutoff,
-            "bytes": max((entry["bytes"] for entry in history), default=0),
             "solution_bond_dimension": x.bond_dimension,
         },
-        simulated_seconds=time.perf_counter() - began,
+        simulated_seconds=seconds,
         projected_seconds=cost.seconds,
         history=history,
         ledger={
