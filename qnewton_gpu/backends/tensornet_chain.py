@@ -43,6 +43,8 @@ class ChainStateVector:
         self._brought: dict[int, tuple[Any, Any]] = {}
         self.bond_dimension = max(chain.bond_dimension for chain in self.chains)
         """The largest that was met."""
+        self.bytes = self._bytes()
+        """Of the chains where they were largest."""
 
     @property
     def amplitudes(self) -> Any:
@@ -73,6 +75,7 @@ class ChainStateVector:
             self.chains[column], error = operator.apply(chain, self.limit, self.cutoff, first=local.first)
             self.truncation_error[column] += error
             self.bond_dimension = max(self.bond_dimension, self.chains[column].bond_dimension)
+        self.bytes = max(self.bytes, self._bytes())
 
     def fuse(self, gates: Iterable[Any]) -> list[LocalOperator]:
         fused = fuse_where_cheaper(gates)
@@ -122,6 +125,9 @@ class ChainStateVector:
         """Probabilities of the outcomes of these qubits, (2^m, k), the first least significant."""
         wanted = list(qubits)
         return self.xp.stack([chain.marginal(wanted) for chain in self.chains], axis=1)
+
+    def _bytes(self) -> int:
+        return sum(chain.bytes for chain in self.chains)
 
     def _on_device(self, operator: MatrixProductOperator) -> MatrixProductOperator:
         if self.xp is np:

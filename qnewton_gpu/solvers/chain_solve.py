@@ -244,7 +244,7 @@ class ChainCircuit:
             "success_probability": [found.norm() ** 2],
             "truncation_error": float(state.truncation_error[0]),
             "bond_dimension": state.bond_dimension,
-            "bytes": sum(chain.bytes for chain in state.chains),
+            "bytes": state.bytes,
         }
         return found * (norm * self.gain / encoding.alpha), entry
 
