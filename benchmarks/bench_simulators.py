@@ -28,7 +28,7 @@ from qnewton_gpu.operators import as_operator, screened_poisson
 from qnewton_gpu.planning.simulator_rates import SimulatorRates, calibrate_simulators
 from qnewton_gpu.planning.simulators import Simulator, in_units
 from qnewton_gpu.solvers import LinearSystem, make_solver
-from qnewton_gpu.tensor_networks.chain import MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductState
 
 RESULTS = Path(__file__).parent / "results" / "simulators.md"
 RUNS = 3

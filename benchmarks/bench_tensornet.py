@@ -28,7 +28,7 @@ from qnewton_gpu.encodings import encode
 from qnewton_gpu.errors import NotEnoughMemoryError
 from qnewton_gpu.operators import ToeplitzOperator, screened_poisson
 from qnewton_gpu.operators.closed_forms import constant_solution, point_solution, sine_solution
-from qnewton_gpu.tensor_networks.chain import MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductState
 from qnewton_gpu.tensor_networks.functions import constant, delta, sine_mode
 
 RESULTS = Path(__file__).parent / "results" / "tensornet.md"

@@ -37,7 +37,7 @@ from .solvers.base import amplification, beyond_double_precision, certify
 from .solvers.chain_solve import solve_chain
 from .solvers.quantum import GENERAL
 from .stages import stage
-from .tensor_networks.chain import MatrixProductState
+from .tensor_networks import MatrixProductState
 
 DEFAULT_BOND_DIMENSION = 128
 """Of registers that are matrix-product states, where the backend states none."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..circuit import Gate
-from ..tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from ..tensor_networks import MatrixProductOperator, MatrixProductState
 from ..tensor_networks.decompositions import array_module
 from ..tensor_networks.gate_operators import LocalOperator, absorbed, cheaper_product, fuse_where_cheaper, gate_operator
 

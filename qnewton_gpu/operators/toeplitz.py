@@ -23,7 +23,7 @@ from ..errors import ParameterError
 from .arrays import check_magnitude, check_memory
 
 if TYPE_CHECKING:
-    from ..tensor_networks.chain import MatrixProductOperator
+    from ..tensor_networks import MatrixProductOperator
 
 SYMBOL_POINTS = 1 << 14
 MOST_QUBITS = 1000
@@ -172,7 +172,7 @@ class ToeplitzOperator:
 
     def as_mpo(self) -> MatrixProductOperator:
         """H as a matrix-product operator, a site for each qubit, 0 the least significant; bond <= 1 + 4 per offset."""
-        from ..tensor_networks.chain import MatrixProductOperator as Chain
+        from ..tensor_networks import MatrixProductOperator as Chain
 
         total = Chain.identity([2] * sum(self.qubits)) * self.diagonal
         for offset in self.offsets:

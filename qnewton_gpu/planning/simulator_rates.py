@@ -31,7 +31,7 @@ from ..operators import MatrixOperator
 from ..simulation import Run
 from ..solvers import LinearSystem, make_solver
 from ..solvers.kernel_reflection import KernelOf
-from ..tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from ..tensor_networks import MatrixProductOperator, MatrixProductState
 from ..user_cache import cache_folder, keep
 from .gate_shapes import GateShape, chain_bonds, chain_cost, network_of
 

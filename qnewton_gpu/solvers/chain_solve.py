@@ -25,7 +25,7 @@ from ..errors import DataTypeError, NonFiniteError, NotEnoughMemoryError, Parame
 from ..operators import ToeplitzOperator, check_magnitude
 from ..polynomials import PhaseFactors, inverse_polynomial, phases_for, round_up_to_grid
 from ..stages import stage
-from ..tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from ..tensor_networks import MatrixProductOperator, MatrixProductState
 from ..tensor_networks.decompositions import array_module
 from .base import Solution, Status, beyond_double_precision
 from .refinement import STAGNATION, TRUNCATED, End, split_tolerance

@@ -1,7 +1,8 @@
-"""Gate programs as tensor networks: one description, made of arrays and index numbers, for every engine."""
+"""Gate programs as tensor networks, one description for every engine; matrix-product states and operators."""
 
-from .chain import MatrixProductOperator, MatrixProductState
 from .network import Operand, TensorNetwork
+from .operators import MatrixProductOperator
 from .programs import CircuitNetwork
+from .states import MatrixProductState
 
 __all__ = ["CircuitNetwork", "MatrixProductOperator", "MatrixProductState", "Operand", "TensorNetwork"]

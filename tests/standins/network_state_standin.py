@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from qnewton_gpu.circuit import MatrixGate
-from qnewton_gpu.tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductOperator, MatrixProductState
 from qnewton_gpu.tensor_networks.gate_operators import gate_operator
 
 from . import cupy_standin

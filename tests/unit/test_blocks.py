@@ -20,7 +20,7 @@ from qnewton_gpu.curvature import Objective, make_curvature
 from qnewton_gpu.errors import CombinationError, UnknownNameError, UnsupportedModelError
 from qnewton_gpu.solvers import Solution, Status
 from qnewton_gpu.systems import SystemOptions, build_blocks
-from qnewton_gpu.tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductOperator, MatrixProductState
 from qnewton_gpu.training import TrainConfig, Training
 
 CPU = select_backend("cpu")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qnewton_gpu.backends.cpu import NumpyStateVector
 from qnewton_gpu.backends.tensornet_chain import ChainStateVector
 from qnewton_gpu.circuit import HADAMARD, PAULI_X, Circuit, MatrixGate, PermutationGate
-from qnewton_gpu.tensor_networks.chain import MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductState
 
 QUBITS = 6
 fast = settings(max_examples=15, deadline=None)

@@ -25,7 +25,7 @@ from qnewton_gpu.planning.simulator_rates import REFERENCE
 from qnewton_gpu.planning.simulators import SIMULATED_SOLVERS, Simulator, simulators
 from qnewton_gpu.planning.stated import stated_system
 from qnewton_gpu.solvers import make_solver
-from qnewton_gpu.tensor_networks.chain import MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductState
 
 CPU = select_backend("cpu")
 

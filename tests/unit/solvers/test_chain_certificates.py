@@ -18,7 +18,7 @@ from qnewton_gpu.operators.closed_forms import point_solution
 from qnewton_gpu.simulation import run_sequence
 from qnewton_gpu.solvers import Status
 from qnewton_gpu.solvers.chain_solve import ChainCircuit
-from qnewton_gpu.tensor_networks.chain import MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductState
 from qnewton_gpu.tensor_networks.functions import constant, delta
 
 CPU = select_backend("cpu")

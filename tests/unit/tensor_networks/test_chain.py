@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qnewton_gpu.errors import NonFiniteError, NotEnoughMemoryError, ParameterError, ShapeError
-from qnewton_gpu.tensor_networks.chain import MatrixProductOperator, MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductOperator, MatrixProductState
 
 seeds = st.integers(0, 2**32 - 1)
 site_dims = st.lists(st.integers(1, 4), min_size=1, max_size=5)

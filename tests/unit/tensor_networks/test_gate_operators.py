@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qnewton_gpu.backends.cpu import apply_gate
 from qnewton_gpu.circuit import MatrixGate, PermutationGate, ShiftGate
 from qnewton_gpu.errors import NotEnoughMemoryError
-from qnewton_gpu.tensor_networks.chain import MatrixProductState
+from qnewton_gpu.tensor_networks import MatrixProductState
 from qnewton_gpu.tensor_networks.gate_operators import GROWTH, absorbed, fuse_where_cheaper, gate_operator
 
 QUBITS = 5
