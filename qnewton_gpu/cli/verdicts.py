@@ -136,7 +136,7 @@ def simulator_tables(rates: SimulatorRates, found: dict[str, list[Simulator]]) -
     for solver, each in found.items():
         rows = [
             (one.name, one.encoding, str(one.qubits or "-"), in_units(one.bytes), "yes" if one.holds else "no",
-             seconds(one.simulated_seconds))
+             ("<= " if one.name.startswith("tensornet") else "") + seconds(one.simulated_seconds))
             for one in each
         ]  # fmt: skip
         blocks.append(table((solver, "encoding", "qubits", "memory", "fits", "simulated, predicted"), rows))

@@ -38,6 +38,7 @@ class Simulator:
 
     `simulated_seconds` are predicted for one solve on this machine, phase factors and encoding made before; `qubits`
     are those of the gate program, None where there is none; `queries` are those that are simulated, over all rounds.
+    Of tensor networks they are bounds: the path in time order, the largest bond from the first query to the last.
     A chain is exact only if its bond dimension suffices, which no prediction knows and every run reports.
     """
 

@@ -17,6 +17,8 @@ from ..operators import check_memory
 from ..tensor_networks.gate_operators import check_bonds
 
 MODES = ("subspace", "fused", "circuit")
+SUBSPACE_VECTORS = 10
+"""Complex vectors that mode "subspace" holds at its peak, those of the product among them."""
 BYTES_A_QUERY = 48
 """Moved by one query for each amplitude, at most: see the headers of kernels/*.cu."""
 
@@ -79,7 +81,7 @@ def choose_mode(
 def predicted_bytes(mode: str, size: int, register_size: int, columns: int, backend: Backend) -> float:
     """Memory that a simulation takes: complex copies of what it keeps, and the tables of T and S."""
     if mode == "subspace":
-        return 7 * 16.0 * size * columns
+        return SUBSPACE_VECTORS * 16.0 * size * columns
     each_column, tables = backend.register_bytes
     return float(register_size) * (each_column * columns + tables)
 

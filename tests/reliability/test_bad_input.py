@@ -211,9 +211,9 @@ def test_a_factor_is_checked_like_a_matrix(G: Any, error: type) -> None:
     [
         ({"solver": "qsvt", "encoding": "walk"}, 400 * 2**10, "A", ["About N = 512 would fit", "bounds="]),
         ({"solver": "qsvt", "encoding": "walk", "bounds": qn.SpectrumBounds(1, 2)}, 400 * 2**10, "mode",
-         ["3657 unknowns"]),
-        ({"solver": "qsvt", "encoding": "walk", "bounds": qn.SpectrumBounds(1, 2), "mode": "fused"}, 512 * 2**10,
-         "mode", ["mode='subspace' needs 0.438 MiB"]),
+         ["2560 unknowns"]),
+        ({"solver": "qsvt", "encoding": "walk", "bounds": qn.SpectrumBounds(1, 2), "mode": "fused"}, 800 * 2**10,
+         "mode", ["mode='subspace' needs 0.625 MiB"]),
         ({"solver": "qsvt", "encoding": "dilation"}, 2**26, "encoding", ["walk"]),
         ({"solver": "cholesky"}, 2**28, "solver", ["'cg' or 'qsvt'", "MiB"]),
         ({"solver": "cg"}, 2**20, "A", ["About N = 1310 would fit"]),
