@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,8 +25,25 @@ PARAMETRIC = ("rz", "controlled_rz", "excluded_rz", "multiplexed_rz")
 """Labels of rotations, whose inverse is a rotation by the opposite angle."""
 
 
+class Controllable:
+    """What gates share that act where every control qubit has its value."""
+
+    targets: tuple[int, ...]
+    controls: tuple[int, ...]
+    control_values: tuple[int, ...]
+
+    @property
+    def qubits(self) -> tuple[int, ...]:
+        return self.targets + self.controls
+
+    def controlled(self, qubit: int, value: int = 1) -> Self:
+        """The gate where `qubit` has this value, nothing where it has the other one."""
+        more = {"controls": (*self.controls, qubit), "control_values": (*self.control_values, value)}
+        return replace(self, **more)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class MatrixGate:
+class MatrixGate(Controllable):
     """A 2^k x 2^k unitary on k targets, applied where every control qubit has its value."""
 
     label: str
@@ -35,17 +52,9 @@ class MatrixGate:
     controls: tuple[int, ...] = ()
     control_values: tuple[int, ...] = ()
 
-    @property
-    def qubits(self) -> tuple[int, ...]:
-        return self.targets + self.controls
-
     def inverse(self) -> MatrixGate:
         adjoint = self.matrix.conj().T
         return replace(self, label=_inverse_label(self.label, np.array_equal(adjoint, self.matrix)), matrix=adjoint)
-
-    def controlled(self, qubit: int, value: int = 1) -> MatrixGate:
-        """The gate where `qubit` has this value, nothing where it has the other one."""
-        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, value))
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class PermutationGate:
 
 
 @dataclass(frozen=True)
-class ShiftGate:
+class ShiftGate(Controllable):
     """|j> -> |j + amount mod 2^k> on k targets, where every control qubit has its value: an adder of a constant.
 
     It needs no table: k multi-controlled X for each bit of the amount, or a matrix-product operator of bond 2.
@@ -96,16 +105,8 @@ class ShiftGate:
     controls: tuple[int, ...] = ()
     control_values: tuple[int, ...] = ()
 
-    @property
-    def qubits(self) -> tuple[int, ...]:
-        return self.targets + self.controls
-
     def inverse(self) -> ShiftGate:
         return replace(self, label=_inverse_label(self.label, False), amount=-self.amount)
-
-    def controlled(self, qubit: int, value: int = 1) -> ShiftGate:
-        """The gate where `qubit` has this value, nothing where it has the other one."""
-        return replace(self, controls=(*self.controls, qubit), control_values=(*self.control_values, value))
 
     @cached_property
     def table(self) -> PermutationGate:

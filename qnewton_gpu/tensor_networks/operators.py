@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
+from .chain import Chain
 from .decompositions import Array, array_module, compress, independent_columns
 from .states import ROUNDING, MatrixProductState
 
 
-class MatrixProductOperator:
+class MatrixProductOperator(Chain):
     """M[o, i] = W_0[:, o_0, i_0, :] ... W_(n-1)[:, o_(n-1), i_(n-1), :], site 0 least significant.
 
     A product costs bonds: those of M psi are at most those of M times those of psi.
     """
 
-    __array_priority__ = 100
-
-    def __init__(self, tensors: Sequence[Array]) -> None:
-        self.tensors = tuple(tensors)
-        bonds = [(t.shape[0], t.shape[-1]) for t in self.tensors]
-        chained = all(a[1] == b[0] for a, b in pairwise(bonds))
-        if not bonds or any(t.ndim != 4 for t in self.tensors) or not (chained and bonds[0][0] == bonds[-1][1] == 1):
-            raise ShapeError(
-                "tensors",
-                f"shapes {[t.shape for t in self.tensors]} are no chain",
-                "Give (left, out, in, right) tensors with equal neighbouring bonds and outer bonds 1",
-            )
+    axes = ("left", "out", "in", "right")
 
     @classmethod
     def identity(cls, dims: Sequence[int]) -> MatrixProductOperator:
@@ -65,33 +54,6 @@ class MatrixProductOperator:
         legs = matrix.reshape(*tuple(dims)[::-1], *tuple(dims)[::-1]).transpose(axes).reshape(-1)
         state = MatrixProductState.from_vector(legs, [d * d for d in dims], cutoff)
         return cls([t.reshape(t.shape[0], d, d, t.shape[2]) for t, d in zip(state.tensors, dims, strict=True)])
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        """Of the sites, on the side of the outputs."""
-        return tuple(t.shape[1] for t in self.tensors)
-
-    @property
-    def bonds(self) -> tuple[int, ...]:
-        return tuple(t.shape[3] for t in self.tensors[:-1])
-
-    @property
-    def bond_dimension(self) -> int:
-        return max(self.bonds, default=1)
-
-    @property
-    def bytes(self) -> int:
-        return sum(t.nbytes for t in self.tensors)
-
-    @property
-    def dtype(self) -> Any:
-        return np.result_type(*(t.dtype for t in self.tensors))
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
-    def __repr__(self) -> str:
-        return f"MatrixProductOperator({len(self)} sites, bond dimension {self.bond_dimension}, {self.dtype})"
 
     def matrix(self) -> Array:
         """All entries; raises NotEnoughMemoryError above 2^28 of them."""

@@ -8,12 +8,12 @@ register, site k is qubit k. Every truncation returns the exact 2-norm of what i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import NotEnoughMemoryError, ParameterError, ShapeError
+from .chain import Chain
 from .decompositions import Array, Site, array_module, checked_norm, compress, kept_values, singular_values
 
 if TYPE_CHECKING:
@@ -25,26 +25,18 @@ MOST_ENTRIES = 1 << 28
 """Of a vector that is written out."""
 
 
-class MatrixProductState:
+class MatrixProductState(Chain):
     """A vector of prod(dims) entries as a chain of tensors (left, d, right), real or complex.
 
     The arrays are never written to: states share them. `center` is the site to whose left all tensors are
     left-isometric and to whose right all are right-isometric, or None where that is not known.
     """
 
-    __array_priority__ = 100  # NumPy scalars leave scalar * state to us
+    axes = ("left", "d", "right")
 
     def __init__(self, tensors: Sequence[Array], center: int | None = None) -> None:
-        self.tensors = tuple(tensors)
+        super().__init__(tensors)
         self.center = center
-        bonds = [(t.shape[0], t.shape[-1]) for t in self.tensors]
-        chained = all(a[1] == b[0] for a, b in pairwise(bonds))
-        if not bonds or any(t.ndim != 3 for t in self.tensors) or not (chained and bonds[0][0] == bonds[-1][1] == 1):
-            raise ShapeError(
-                "tensors",
-                f"shapes {[t.shape for t in self.tensors]} are no chain",
-                "Give (left, d, right) tensors with equal neighbouring bonds and outer bonds 1",
-            )
 
     @classmethod
     def product(cls, vectors: Sequence[Array]) -> MatrixProductState:
@@ -78,40 +70,12 @@ class MatrixProductState:
         return cls(tensors, center=n - 1)
 
     @property
-    def dims(self) -> tuple[int, ...]:
-        return tuple(t.shape[1] for t in self.tensors)
-
-    @property
     def size(self) -> int:
         """prod(dims): entries of the vector."""
         size = 1
         for d in self.dims:
             size *= d
         return size
-
-    @property
-    def bonds(self) -> tuple[int, ...]:
-        """Of sites k and k + 1, (n - 1,)."""
-        return tuple(t.shape[2] for t in self.tensors[:-1])
-
-    @property
-    def bond_dimension(self) -> int:
-        """The largest bond."""
-        return max(self.bonds, default=1)
-
-    @property
-    def bytes(self) -> int:
-        return sum(t.nbytes for t in self.tensors)
-
-    @property
-    def dtype(self) -> Any:
-        return np.result_type(*(t.dtype for t in self.tensors))
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
-    def __repr__(self) -> str:
-        return f"MatrixProductState({len(self)} sites, bond dimension {self.bond_dimension}, {self.dtype})"
 
     def vector(self) -> Array:
         """All entries, (prod(dims),); raises NotEnoughMemoryError above 2^28 of them."""

@@ -302,6 +302,15 @@ def test_json_goes_to_a_file_beside_the_text_or_alone_to_standard_output(
         (["--row-nonzeros", "0"], "row_nonzeros: 0 is not a number between 1 and"),
         (["--alpha", "0.5"], "alpha: "),
         (["--kappa", "nan"], "kappa: "),
+        (["--poisson", "x,3"], "--poisson: 'x,3' are no qubits of axes"),
+        (["--poisson", "0,3"], "qubits: "),
+        (["--poisson", "-4"], "--poisson: -4 qubits"),
+        (["--poisson", "30,30"], "--poisson: 60 qubits"),
+        (["--poisson", "4", "--kappa", "1e9"], "kappa: 1000000000.0 is not in (1, "),
+        (["--poisson", "4", "--size", "12"], "Leave it or --size out"),
+        (["--poisson", "4", "A"], "Leave it or MATRIX out"),
+        (["--poisson", "4", "--tolerance", "2"], "tolerance: "),
+        (["--bond-dimension", "0"], "bond_dimension: 0"),
     ],
 )
 def test_wrong_input_is_answered_before_anything_is_printed(
@@ -376,26 +385,3 @@ def test_simulators_are_measured_where_that_is_asked_for(
     for option, times in (("--calibrate", 1), ("--calibrate", 1), ("--recalibrate", 2)):
         assert data_of([option], capsys)["simulators"]["rates"]["name"] == "here" and len(made) == times
     assert "predicted from rates measured" in " ".join(printed([], capsys).split())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "fragment"),
-    [
-        (["--poisson", "x,3"], "--poisson: 'x,3' are no qubits of axes"),
-        (["--poisson", "0,3"], "qubits: "),
-        (["--poisson", "-4"], "--poisson: -4 qubits"),
-        (["--poisson", "30,30"], "--poisson: 60 qubits"),
-        (["--poisson", "4", "--kappa", "1e9"], "kappa: 1000000000.0 is not in (1, "),
-        (["--poisson", "4", "--size", "12"], "Leave it or --size out"),
-        (["--poisson", "4", "A"], "Leave it or MATRIX out"),
-        (["--poisson", "4", "--tolerance", "2"], "tolerance: "),
-        (["--bond-dimension", "0"], "bond_dimension: 0"),
-    ],
-)
-def test_a_grid_or_bond_that_is_none_is_refused(
-    arguments: list[str], fragment: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = written(tmp_path / "A.npy", MATRIX)
-    assert main(["estimate", *(path if a == "A" else a for a in arguments)]) == USAGE_ERROR
-    said = capsys.readouterr()
-    assert fragment in said.err and not said.out
