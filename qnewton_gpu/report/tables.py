@@ -82,6 +82,9 @@ def choices(log: RunLog) -> str:
 
 def _choice(system: LoggedSystem) -> Row:
     encoding = " ".join(escape(str(text)) for text in (system.encoding, system.mode) if text) or "–"
+    if system.bond_dimension is not None:  # the register was a matrix-product state
+        lost = f"at most {figure_of(system.truncation_error, '.1e')} truncated"
+        encoding += f'<span class="small">bond {count(system.bond_dimension)}, {lost}</span>'
     encoding += _cross_check(system.cross_check)
     certified = "" if system.kappa_certified else '<span class="small">estimate</span>'
     why = said(system.reason)

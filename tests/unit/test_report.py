@@ -211,6 +211,13 @@ def test_a_stage_of_the_timeline_says_what_the_log_knows_of_it(report: Any) -> N
     assert arguments["verify"] == {"failed": True} and arguments["gradient"] == {}
 
 
+def test_a_truncated_register_is_said(report: Any) -> None:
+    chain = a_system(0, mode="circuit", bond_dimension=16, truncation_error=2.5e-7)
+    source, _ = report([{**a_step(0), "systems": [chain]}])
+    assert "bond 16, at most 2.5e-07 truncated" in source
+    assert "truncated" not in report([a_step(0)])[0]
+
+
 SHOTS = {"readout": "shots", "rounds": 2, "runs": 18_700_000, "preparations": 484_000, "solver": "qsvt"}
 
 
