@@ -302,10 +302,8 @@ def branch_gates(
     Where it is |1> they leave psi_(-phi), the complex conjugate, because the block and the start are real: one of the
     two is all that has to be simulated.
     """
-    ancillas, everything = (
-        range(system_qubits, block_qubits),
-        (*range(system_qubits, block_qubits), *range(system_qubits)),
-    )
+    ancillas = range(system_qubits, block_qubits)
+    everything = (*ancillas, *range(system_qubits))
 
     def phase(phi: float) -> MatrixGate:
         return phase_gate(2 * phi, ancillas)
