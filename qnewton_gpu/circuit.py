@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -257,6 +257,26 @@ class Circuit:
     def rz(self, angle: float, target: int, zeros: Sequence[int] = ()) -> None:
         """exp(-i angle Z/2) on the target where every qubit of `zeros` is |0>."""
         self.append(rz_gate(angle, target, tuple(zeros)))
+
+
+def merged(gates: Iterable[Any], product: Callable[[Any, Any], Any]) -> list[Any]:
+    """Fewer gates that do the same. `product(first, second)` is both as one gate, or None where that is not wanted.
+
+    A gate goes back to the nearest one that it can be multiplied with, past those that act on other qubits.
+    """
+    result: list[Any] = []
+    for gate in gates:
+        for place in range(len(result) - 1, -1, -1):
+            both = product(result[place], gate)
+            if both is not None:
+                result[place] = both
+                break
+            if {*result[place].qubits} & {*gate.qubits}:
+                result.append(gate)
+                break
+        else:
+            result.append(gate)
+    return result
 
 
 def rz_gate(angle: float, target: int, zeros: tuple[int, ...] = (), label: str | None = None) -> MatrixGate:

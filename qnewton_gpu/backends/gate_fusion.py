@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..circuit import MatrixGate, PermutationGate, ShiftGate
+from ..circuit import MatrixGate, PermutationGate, ShiftGate, merged
 
 MOST_TARGETS = 5
 """Of a dense matrix: cuStateVec applies those up to here at the speed of its memory."""
@@ -57,25 +57,8 @@ Product = Callable[[Any, Any], Any]
 
 
 def fuse(gates: Iterable[Any], product: Product) -> list[Any]:
-    """Fewer gates that do the same. `product(first, second)` is both as one gate, or None where that is not wanted.
-
-    A gate goes back to the nearest one that it can be multiplied with, past those that act on other qubits.
-    """
-    fused: list[Any] = []
-    for gate in gates:
-        if isinstance(gate, ShiftGate):
-            gate = gate.table
-        for place in range(len(fused) - 1, -1, -1):
-            both = product(fused[place], gate)
-            if both is not None:
-                fused[place] = both
-                break
-            if {*fused[place].qubits} & {*gate.qubits}:
-                fused.append(gate)
-                break
-        else:
-            fused.append(gate)
-    return fused
+    """Fewer gates that do the same, adders as their tables: see `circuit.merged`."""
+    return merged((gate.table if isinstance(gate, ShiftGate) else gate for gate in gates), product)
 
 
 def dense_product(first: Any, second: Any) -> Any:

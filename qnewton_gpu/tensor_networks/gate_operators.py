@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..circuit import Gate, PermutationGate, ShiftGate
+from ..circuit import Gate, PermutationGate, ShiftGate, merged
 from ..errors import NotEnoughMemoryError
 from .operators import MatrixProductOperator, site_product
 from .states import MatrixProductState
@@ -101,24 +101,8 @@ def fused(operators: Iterable[LocalOperator]) -> LocalOperator:
 
 
 def fuse_where_cheaper(gates: Iterable[Any]) -> list[LocalOperator]:
-    """Fewer operators that do the same: two become one where that takes no more work than both.
-
-    An operator goes back to the nearest one that it can be multiplied with, past those on other qubits.
-    """
-    result: list[LocalOperator] = []
-    for gate in gates:
-        operator = gate_operator(gate)
-        for place in range(len(result) - 1, -1, -1):
-            both = cheaper_product(result[place], operator)
-            if both is not None:
-                result[place] = both
-                break
-            if result[place].first <= operator.last and operator.first <= result[place].last:
-                result.append(operator)
-                break
-        else:
-            result.append(operator)
-    return result
+    """Fewer operators that do the same: two become one where that takes no more work than both."""
+    return merged(map(gate_operator, gates), cheaper_product)
 
 
 def cheaper_product(first: LocalOperator, second: LocalOperator) -> LocalOperator | None:
